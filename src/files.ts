@@ -1,0 +1,166 @@
+import { createHash } from 'node:crypto';
+import { open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { EgolensError } from './errors.js';
+import type { ByteSource } from './types.js';
+
+/** A file opened for random access; dispose it to close the file. */
+export interface FileSource extends ByteSource, AsyncDisposable {}
+
+/** Open a regular file. Throws `input.not_found`, `input.not_a_file`, `input.unreadable`. */
+export async function openFileSource(path: string): Promise<FileSource> {
+  let handle: FileHandle;
+  try {
+    handle = await open(path, 'r');
+  } catch (cause) {
+    throw openError(path, cause);
+  }
+  const info = await handle.stat();
+  if (!info.isFile()) {
+    await handle.close();
+    throw new EgolensError(
+      'input.not_a_file',
+      `\`${path}\`: expected a file, found ${info.isDirectory() ? 'a folder' : 'a special file'}`,
+    );
+  }
+  return {
+    name: path,
+    size: info.size,
+    async read(offset, length) {
+      checkRange(path, info.size, offset, length);
+      const bytes = new Uint8Array(length);
+      let done = 0;
+      while (done < length) {
+        const { bytesRead } = await handle.read(bytes, done, length - done, offset + done);
+        if (bytesRead === 0) throw truncated(path, info.size, offset, length);
+        done += bytesRead;
+      }
+      return bytes;
+    },
+    [Symbol.asyncDispose]: () => handle.close(),
+  };
+}
+
+/** A source over bytes in memory. */
+export function bytesSource(name: string, bytes: Uint8Array): ByteSource {
+  return {
+    name,
+    size: bytes.length,
+    // A throwing executor rejects the promise.
+    read: (offset, length) =>
+      new Promise((resolve) => {
+        checkRange(name, bytes.length, offset, length);
+        resolve(bytes.slice(offset, offset + length));
+      }),
+  };
+}
+
+function checkRange(name: string, size: number, offset: number, length: number): void {
+  if (
+    !Number.isSafeInteger(offset) ||
+    !Number.isSafeInteger(length) ||
+    offset < 0 ||
+    length < 0 ||
+    offset + length > size
+  ) {
+    throw truncated(name, size, offset, length);
+  }
+}
+
+function truncated(name: string, size: number, offset: number, length: number): EgolensError {
+  return new EgolensError(
+    'input.truncated',
+    `\`${name}\`: needed ${length} bytes at offset ${offset}, the file has ${size}`,
+  );
+}
+
+function openError(path: string, cause: unknown): EgolensError {
+  const code = (cause as NodeJS.ErrnoException).code;
+  if (code === 'ENOENT' || code === 'ENOTDIR')
+    return new EgolensError('input.not_found', `\`${path}\`: no such file`, { cause });
+  return new EgolensError('input.unreadable', `\`${path}\`: cannot be read (${code ?? 'unknown reason'})`, { cause });
+}
+
+/** The whole file, refused with `limit.size` above `maxBytes`: for small files whose size a stranger chose. */
+export async function readSmallFile(path: string, maxBytes = 64 * 2 ** 20): Promise<Uint8Array<ArrayBuffer>> {
+  await using source = await openFileSource(path);
+  if (source.size > maxBytes) {
+    throw new EgolensError('limit.size', `\`${path}\`: ${source.size} bytes, expected at most ${maxBytes}`);
+  }
+  return await source.read(0, source.size);
+}
+
+/** Name of the temporary file beside `target` that this process writes before the rename (files.md 6). */
+export function temporaryName(target: string): string {
+  return join(dirname(target), `.${basename(target)}.${process.pid}.tmp`);
+}
+
+/** A file that appears under its name only when `commit` is called; disposing it before that leaves nothing behind. */
+export interface PendingFile extends AsyncDisposable {
+  readonly handle: FileHandle;
+  /** Flush, close and rename. */
+  commit(): Promise<void>;
+}
+
+/** Start an atomic write: a temporary file in the target's folder. */
+export async function beginFile(target: string): Promise<PendingFile> {
+  const temporary = temporaryName(target);
+  let handle: FileHandle;
+  try {
+    handle = await open(temporary, 'w+');
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code ?? 'unknown reason';
+    throw new EgolensError(
+      code === 'ENOSPC' ? 'limit.disk' : 'output.unwritable',
+      `\`${target}\`: cannot be written (${code})`,
+      { cause },
+    );
+  }
+  let open_ = true;
+  return {
+    handle,
+    async commit() {
+      await handle.sync();
+      await handle.close();
+      open_ = false;
+      await rename(temporary, target);
+    },
+    async [Symbol.asyncDispose]() {
+      if (!open_) return;
+      open_ = false;
+      await handle.close();
+      await rm(temporary, { force: true });
+    },
+  };
+}
+
+/** Write a whole file atomically: temporary name, flush, rename. */
+export async function writeFileAtomic(target: string, content: string | Uint8Array): Promise<void> {
+  await using file = await beginFile(target);
+  await file.handle.writeFile(content);
+  await file.commit();
+}
+
+/** SHA-256 of a file in lower-case hex, read in pieces. */
+export async function sha256File(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  await using source = await openFileSource(path);
+  const piece = 4 * 2 ** 20;
+  for (let offset = 0; offset < source.size; offset += piece) {
+    hash.update(await source.read(offset, Math.min(piece, source.size - offset)));
+  }
+  return hash.digest('hex');
+}
+
+/** SHA-256 of bytes or UTF-8 text in lower-case hex. */
+export function sha256(content: string | Uint8Array): string {
+  return createHash('sha256').update(content).digest('hex');
+}
+
+/** Does anything exist at this path? */
+export async function pathExists(path: string): Promise<boolean> {
+  return await stat(path).then(
+    () => true,
+    () => false,
+  );
+}

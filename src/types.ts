@@ -1,0 +1,167 @@
+/**
+ * The contracts that the rooms of the project share. Types only, no behaviour.
+ *
+ * Inside the program every time is seconds after the first frame of the chosen video stream, and every span is half-open.
+ */
+
+export type Seconds = number;
+/** [start, end), start < end. */
+export type Span = readonly [start: Seconds, end: Seconds];
+/** Exact fraction, in lowest terms, den > 0: 30000/1001 stays exact. */
+export interface Rational {
+  readonly num: number;
+  readonly den: number;
+}
+
+// ---- arrays ------------------------------------------------------------------------------------------------------
+
+export type DType = 'float32' | 'float16' | 'uint8' | 'int32' | 'int64' | 'bool';
+/** The typed array that holds a dtype: float16 as its bit patterns, bool as 0 and 1. */
+export type ArrayOf<D extends DType> = D extends 'float32'
+  ? Float32Array<ArrayBuffer>
+  : D extends 'float16'
+    ? Uint16Array<ArrayBuffer>
+    : D extends 'int32'
+      ? Int32Array<ArrayBuffer>
+      : D extends 'int64'
+        ? BigInt64Array<ArrayBuffer>
+        : Uint8Array<ArrayBuffer>;
+/** Row-major (C order). `data.length` is the product of `shape`. */
+export interface Tensor<D extends DType = DType> {
+  readonly dtype: D;
+  readonly shape: readonly number[];
+  readonly data: ArrayOf<D>;
+}
+/** A tensor of any one dtype, told apart by its `dtype`. */
+export type AnyTensor = { [D in DType]: Tensor<D> }[DType];
+
+// ---- files -------------------------------------------------------------------------------------------------------
+
+/** Random access to bytes of known length: what the parsers of hostile files work on. */
+export interface ByteSource {
+  /** What messages call it, normally the path. */
+  readonly name: string;
+  readonly size: number;
+  /** Exactly `length` bytes from `offset`, in memory of the caller's own. Rejects with `input.truncated` when the range leaves the source. */
+  read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
+}
+
+/** One named array of a checkpoint, not read yet. */
+export interface StoredTensor {
+  readonly name: string;
+  /** As stored: 'float32', 'float16', 'bfloat16', 'float64', 'int64', … */
+  readonly storedType: string;
+  readonly shape: readonly number[];
+  /** Values in row-major order as float32, in pieces of at most `maxElements`; half, bfloat16 and double are converted. Integer types convert exactly up to 2^24. */
+  chunks(maxElements?: number): AsyncIterable<Float32Array<ArrayBuffer>>;
+}
+/** Tensors by name, in file order. */
+export type StateDict = ReadonlyMap<string, StoredTensor>;
+
+// ---- video -------------------------------------------------------------------------------------------------------
+
+/** `opencv-*` and `pil-*` work on uint8 and give uint8; `torch-bilinear` gives unrounded floats; `torch-bicubic` is rounded to uint8. Rules: src/video/resize.ts. */
+export type ResizeRule = 'opencv-bilinear' | 'pil-bilinear' | 'pil-bicubic' | 'torch-bilinear' | 'torch-bicubic';
+/** How full frames become model pixels (files.md 2, `pixels`). */
+export interface PixelRecipe {
+  /** `exact`: full frames out of ffmpeg, `resize` on the host. `fast`: scaled (area) and cropped inside ffmpeg. */
+  readonly path: 'exact' | 'fast';
+  readonly resize: ResizeRule;
+  /** `short-side`: the short side becomes `size`, aspect kept. `stretch`: both sides become `size`. */
+  readonly to: 'short-side' | 'stretch';
+  /** Side of the square crop in pixels. */
+  readonly size: number;
+  /** Length the short side is scaled to before the crop; `size` where absent. */
+  readonly shortSide?: number;
+  /** `three`: left, centre, right (or top, centre, bottom) along the long side: three windows per clip. */
+  readonly crop: 'center' | 'three' | 'none';
+  /** Which official offsets the crop follows; `videomae` where absent: centre = round-half-even((long-size)/2), three = int(k (long-size)/2). `uniformerv2`: 0, ceil, long-size. */
+  readonly offsets?: 'videomae' | 'uniformerv2';
+}
+export type TailRule = 'align' | 'pad' | 'drop';
+/** Which frames make which window (files.md 2, `sampling`). */
+export interface SamplingRecipe {
+  /** `dense`: sliding windows. `segments`: one window of `frames` uniform segment middles per view. Any other name is an official sampler of src/video/sampling.ts. */
+  readonly plan: string;
+  readonly frames: number;
+  readonly step: number;
+  /** Frames between the starts of dense windows. */
+  readonly hop: number;
+  readonly rate: Rational | 'source';
+  readonly tail: TailRule;
+  /** clips x crops */
+  readonly views: readonly [clips: number, crops: number];
+}
+
+/** One row of features: which source frames its window really used, and what it covers. */
+export interface RowTime {
+  readonly index: number;
+  /** Source frames, counted from 0 as they are decoded. */
+  readonly firstFrame: number;
+  readonly lastFrame: number;
+  readonly start: Seconds;
+  readonly end: Seconds;
+}
+
+/** The grid on which feature rows lie (files.md 5, `clock`). Row i starts at i * hop / rate; only an aligned last row departs from that. */
+export interface FeatureClock {
+  readonly rate: Rational | 'source';
+  /** May be a decimal for imported feature sets. */
+  readonly hop: number;
+  readonly frames: number;
+  readonly step: number;
+  readonly tail: TailRule;
+  readonly rows: number;
+}
+
+// ---- graphs ------------------------------------------------------------------------------------------------------
+
+/** A string is a symbolic size: 'batch'. */
+export type Dim = number | string;
+
+// ---- models ------------------------------------------------------------------------------------------------------
+
+/** Normalised pixels = (pixel / 255 - mean) / std, per RGB channel. */
+export interface Normalisation {
+  readonly mean: readonly [number, number, number];
+  readonly std: readonly [number, number, number];
+}
+
+/** A recipe from pixels to features, with a version; data of a model (files.md 2). */
+export interface Preset extends Normalisation {
+  readonly name: string;
+  readonly version: number;
+  readonly sampling: SamplingRecipe & { readonly fusion: 'softmax-mean' | 'logit-mean' };
+  readonly pixels: PixelRecipe;
+  /** Output that `extract` takes as the feature. */
+  readonly feature: string;
+  /** Where each value was read. */
+  readonly source: string;
+}
+
+// ---- reports -----------------------------------------------------------------------------------------------------
+
+/** One fault of a file. */
+export interface Finding {
+  readonly level: 'error' | 'warning';
+  readonly code: string;
+  /** JSON pointer */
+  readonly at: string;
+  readonly line?: number;
+  readonly expected: string;
+  readonly found: string;
+  readonly hint?: string;
+}
+
+/** Bars on a terminal, or nothing: the pipelines report here and never print. */
+export interface Progress {
+  /** A unit of work begins; `total` in units (frames, files, bytes) where it is known. */
+  start(label: string, total?: number): ProgressItem;
+  /** A line for people, on standard error. */
+  note(message: string): void;
+  warn(code: string, message: string): void;
+}
+export interface ProgressItem {
+  advance(by: number): void;
+  stop(): void;
+}
