@@ -1,0 +1,146 @@
+import { tensor } from '../tensor.js';
+import type { DType, Dim } from '../types.js';
+import type { GraphBuilder } from './builder.js';
+import type { OpAttrs, OpName, Value } from './ops.js';
+
+/**
+ * Layers of transformers over GraphBuilder. Names of parameters are those of PyTorch modules (`weight`, `bias`), so that scopes
+ * spell the keys of a checkpoint. Shapes: b batch, n tokens, `width` channels.
+ */
+
+/** The single output of an operation. */
+function one<O extends OpName>(g: GraphBuilder, op: O, inputs: readonly Value[], attrs: OpAttrs[O]): Value {
+  return g.op(op, inputs, attrs)[0]!;
+}
+
+export const add = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'Add', [a, b], {});
+export const sub = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'Sub', [a, b], {});
+export const mul = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'Mul', [a, b], {});
+export const div = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'Div', [a, b], {});
+export const max = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'Max', [a, b], {});
+export const min = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'Min', [a, b], {});
+export const exp = (g: GraphBuilder, x: Value): Value => one(g, 'Exp', [x], {});
+export const sqrt = (g: GraphBuilder, x: Value): Value => one(g, 'Sqrt', [x], {});
+export const matMul = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'MatMul', [a, b], {});
+/** erf form, as the masked stream uses it. */
+export const gelu = (g: GraphBuilder, x: Value): Value => one(g, 'Gelu', [x], {});
+export const softmax = (g: GraphBuilder, x: Value, axis = -1): Value => one(g, 'Softmax', [x], { axis });
+export const cast = (g: GraphBuilder, x: Value, to: DType): Value => (x.dtype === to ? x : one(g, 'Cast', [x], { to }));
+export const transpose = (g: GraphBuilder, x: Value, perm: readonly number[]): Value =>
+  one(g, 'Transpose', [x], { perm });
+export const concat = (g: GraphBuilder, values: readonly Value[], axis: number): Value =>
+  one(g, 'Concat', values, { axis });
+export const mean = (g: GraphBuilder, x: Value, axes: readonly number[], keepdims: 0 | 1 = 0): Value =>
+  one(g, 'ReduceMean', [x], { axes, keepdims });
+export const sum = (g: GraphBuilder, x: Value, axes: readonly number[], keepdims: 0 | 1 = 0): Value =>
+  one(g, 'ReduceSum', [x, integers(g, axes)], { keepdims });
+
+/** A float32 constant of the given shape. */
+export function floats(g: GraphBuilder, values: readonly number[], shape: readonly number[] = [values.length]): Value {
+  return g.constant(tensor('float32', shape, Float32Array.from(values)));
+}
+
+/** A float32 scalar. */
+export const scalar = (g: GraphBuilder, value: number): Value => floats(g, [value], []);
+
+function integers(g: GraphBuilder, values: readonly number[]): Value {
+  return g.constant(tensor('int64', [values.length], BigInt64Array.from(values, BigInt)));
+}
+
+/** -1 once: what is left; 0: as in the input. */
+export function reshape(g: GraphBuilder, x: Value, shape: readonly number[]): Value {
+  return one(g, 'Reshape', [x, integers(g, shape)], {});
+}
+
+export function split(g: GraphBuilder, x: Value, sizes: readonly number[], axis: number): readonly Value[] {
+  return g.op('Split', [x, integers(g, sizes)], { axis });
+}
+
+/** Rows of `table` [n, width] at `indices` int64 [...]: [..., width]. */
+export const lookUp = (g: GraphBuilder, table: Value, indices: Value): Value =>
+  one(g, 'Gather', [table, indices], { axis: 0 });
+
+/** Token `index` of x [b, n, width]: [b, width]. */
+export function tokenAt(g: GraphBuilder, x: Value, index: number): Value {
+  return one(g, 'Gather', [x, g.constant(tensor('int64', [], BigInt64Array.of(BigInt(index))))], { axis: 1 });
+}
+
+/** For each sample the tokens at `indices` int64 [b, m] of x [b, n, ...]: [b, m, ...]. */
+export function takeTokens(g: GraphBuilder, x: Value, indices: Value): Value {
+  return one(g, 'GatherND', [x, reshape(g, indices, [0, 0, 1])], { batch_dims: 1 });
+}
+
+/** y = x W^T + b for x [..., in]; W [out, in] stays as the checkpoint holds it. Pass `bias` to give one that is no parameter. */
+export function linear(
+  g: GraphBuilder,
+  x: Value,
+  name: string,
+  out: number,
+  options: { readonly bias?: Value | 'none' } = {},
+): Value {
+  const width = x.shape.at(-1);
+  if (typeof width !== 'number') throw new TypeError(`linear ${name}: the last axis of its input must be a number`);
+  const weight = g.param(`${name}.weight`, [out, width]);
+  const bias = options.bias ?? g.param(`${name}.bias`, [out]);
+  return multiply(g, x, weight, bias === 'none' ? undefined : bias);
+}
+
+/** x [..., in] times the transpose of weight [out, in], plus bias [out]. */
+export function multiply(g: GraphBuilder, x: Value, weight: Value, bias?: Value): Value {
+  const inner = x.shape.slice(1, -1);
+  if (isFixed(inner)) {
+    // Gemm reads W as it lies in the file; a MatMul would need a transposed copy of every weight in memory.
+    const rows = x.shape.length === 2 ? x : reshape(g, x, [-1, weight.shape[1] as number]);
+    const inputs = bias === undefined ? [rows, weight] : [rows, weight, bias];
+    const product = one(g, 'Gemm', inputs, { transB: 1 });
+    return x.shape.length === 2 ? product : reshape(g, product, [-1, ...inner, weight.shape[0] as number]);
+  }
+  // Two sizes are open (batch and tokens): no constant shape leads back from rows, so the product stays three-dimensional.
+  const product = matMul(g, x, transpose(g, weight, [1, 0]));
+  return bias === undefined ? product : add(g, product, bias);
+}
+
+function isFixed(dims: readonly Dim[]): dims is readonly number[] {
+  return dims.every((dim) => typeof dim === 'number');
+}
+
+/** Over the last axis; parameters `name.weight` and `name.bias` [width]. */
+export function layerNorm(g: GraphBuilder, x: Value, name: string, epsilon: number): Value {
+  const width = x.shape.at(-1) as number;
+  const affine = [g.param(`${name}.weight`, [width]), g.param(`${name}.bias`, [width])];
+  return one(g, 'LayerNormalization', [x, ...affine], { axis: -1, epsilon });
+}
+
+/** `fused`: one operator, for cpu and cuda. `separate`: products and softmax, for WebGPU, where the fused operator was seen to give wrong numbers. */
+export type AttentionForm = 'fused' | 'separate';
+
+/**
+ * Multi-head attention without projections: q [b, n, width], k [b, m, width], v [b, m, width] -> [b, n, width].
+ * Heads lie one after the other along the width. `scale` multiplies the logits.
+ */
+export function attention(
+  g: GraphBuilder,
+  [q, k, v]: readonly [q: Value, k: Value, v: Value],
+  { heads, scale, form }: { readonly heads: number; readonly scale: number; readonly form: AttentionForm },
+): Value {
+  if (form === 'fused') return one(g, 'MultiHeadAttention', [q, k, v], { num_heads: heads, scale });
+  const width = q.shape[2] as number;
+  const headed = (x: Value, perm: readonly number[]): Value =>
+    transpose(g, reshape(g, x, [0, 0, heads, width / heads]), perm);
+  const scaled = mul(g, headed(q, [0, 2, 1, 3]), scalar(g, scale)); // [b, heads, n, d]
+  const logits = matMul(g, scaled, headed(k, [0, 2, 3, 1])); // [b, heads, n, m]
+  const mixed = matMul(g, softmax(g, logits), headed(v, [0, 2, 1, 3])); // [b, heads, n, d]
+  return reshape(g, transpose(g, mixed, [0, 2, 1, 3]), [0, 0, width]);
+}
+
+/** linear `fc1` to `hidden`, erf GELU, linear `fc2` back. */
+export function mlp(g: GraphBuilder, x: Value, hidden: number): Value {
+  const width = x.shape.at(-1) as number;
+  return linear(g, gelu(g, linear(g, x, 'fc1', hidden)), 'fc2', width);
+}
+
+/** x divided by its L2 norm over the last axis; norms below `epsilon` count as epsilon. */
+export function unitLength(g: GraphBuilder, x: Value, epsilon: number): Value {
+  const norm = one(g, 'ReduceL2', [x], { axes: [x.shape.length - 1], keepdims: 1 });
+  return div(g, x, max(g, norm, scalar(g, epsilon)));
+}

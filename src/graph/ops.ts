@@ -1,0 +1,274 @@
+import { EgolensError } from '../errors.js';
+import { shapeText } from '../tensor.js';
+import type { AnyTensor, DType, Dim } from '../types.js';
+import { broadcast, productOf, quotientOf, sumOf } from './dims.js';
+
+/** An edge of a graph: what it holds, and for constants the values themselves (shape rules read them). */
+export interface Value {
+  /** Unique in its graph; the ONNX name. */
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly Dim[];
+  readonly constant?: AnyTensor;
+}
+
+/** What an operation gives, before it has a name. */
+export type Inferred = Pick<Value, 'dtype' | 'shape'>;
+
+/** Attributes of every operation, under their ONNX names. */
+export interface OpAttrs {
+  Add: NoAttrs;
+  Sub: NoAttrs;
+  Mul: NoAttrs;
+  Div: NoAttrs;
+  Max: NoAttrs;
+  Min: NoAttrs;
+  Exp: NoAttrs;
+  Sqrt: NoAttrs;
+  MatMul: NoAttrs;
+  /** y = a b' + c with b' = b or, for transB 1, its transpose; a [m, k]. */
+  Gemm: { readonly transB: 0 | 1 };
+  Transpose: { readonly perm: readonly number[] };
+  Reshape: NoAttrs;
+  Concat: { readonly axis: number };
+  Split: { readonly axis: number };
+  Cast: { readonly to: DType };
+  Gather: { readonly axis: number };
+  GatherND: { readonly batch_dims: number };
+  Softmax: { readonly axis: number };
+  LayerNormalization: { readonly axis: -1; readonly epsilon: number };
+  ReduceMean: { readonly axes: readonly number[]; readonly keepdims: 0 | 1 };
+  ReduceL2: { readonly axes: readonly number[]; readonly keepdims: 0 | 1 };
+  ReduceSum: { readonly keepdims: 0 | 1 };
+  /** erf form; domain com.microsoft. */
+  Gelu: NoAttrs;
+  /** Softmax(q k^T scale) v per head over [batch, tokens, width]; domain com.microsoft. */
+  MultiHeadAttention: { readonly num_heads: number; readonly scale: number };
+}
+export type NoAttrs = Readonly<Record<string, never>>;
+export type OpName = keyof OpAttrs;
+
+/**
+ * One row of the op table. The derivative rule becomes a second required member of this interface with the training engine,
+ * so that an op without one does not compile.
+ */
+export interface OpRule<A> {
+  /** Where the operator set is not the default one. */
+  readonly domain?: 'com.microsoft';
+  /** Outputs for these inputs; throws `data.shape` or `data.dtype` naming what was found and expected. */
+  infer(inputs: readonly Value[], attrs: A): readonly Inferred[];
+}
+
+/** Opset of the default domain; everything the project emits runs there (architecture.md 8). */
+export const opset = 17;
+
+function take(inputs: readonly Value[], least: number, most = least): void {
+  if (inputs.length < least || inputs.length > most) {
+    throw new EgolensError(
+      'data.shape',
+      `expected ${least === most ? least : `${least} to ${most}`} inputs, found ${inputs.length}`,
+    );
+  }
+}
+
+function fail(expected: string, inputs: readonly Value[]): never {
+  const found = inputs.map((input) => `${input.dtype} ${shapeText(input.shape)}`).join(', ');
+  throw new EgolensError('data.shape', `expected ${expected}, found ${found}`);
+}
+
+function sameType(inputs: readonly Value[]): DType {
+  const dtype = inputs[0]!.dtype;
+  for (const input of inputs) {
+    if (input.dtype !== dtype) {
+      throw new EgolensError('data.dtype', `expected one element type, found ${inputs.map((i) => i.dtype).join(', ')}`);
+    }
+  }
+  return dtype;
+}
+
+function axisOf(axis: number, rank: number, inputs: readonly Value[]): number {
+  const positive = axis < 0 ? axis + rank : axis;
+  if (!Number.isInteger(axis) || positive < 0 || positive >= rank) fail(`an axis of ${rank} axes, not ${axis}`, inputs);
+  return positive;
+}
+
+/** The int64 or int32 values of an input that must be a constant. */
+function integersOf(value: Value | undefined): readonly number[] {
+  const constant = value?.constant;
+  if (constant?.dtype !== 'int64') fail('a constant int64 input', value === undefined ? [] : [value]);
+  return Array.from(constant.data, Number);
+}
+
+const elementwise: OpRule<NoAttrs> = {
+  infer(inputs) {
+    take(inputs, 2);
+    return [{ dtype: sameType(inputs), shape: broadcast(inputs[0]!.shape, inputs[1]!.shape, 'elementwise') }];
+  },
+};
+
+const same: OpRule<unknown> = {
+  infer(inputs) {
+    take(inputs, 1);
+    return [{ dtype: inputs[0]!.dtype, shape: inputs[0]!.shape }];
+  },
+};
+
+function reduced(input: Value, axes: readonly number[], keepdims: 0 | 1): Inferred {
+  const rank = input.shape.length;
+  const dropped = new Set(axes.map((axis) => axisOf(axis, rank, [input])));
+  const shape = input.shape.flatMap((dim, i) => (dropped.has(i) ? (keepdims === 1 ? [1] : []) : [dim]));
+  return { dtype: input.dtype, shape };
+}
+
+const reduceByAttribute: OpRule<{ readonly axes: readonly number[]; readonly keepdims: 0 | 1 }> = {
+  infer(inputs, { axes, keepdims }) {
+    take(inputs, 1);
+    return [reduced(inputs[0]!, axes, keepdims)];
+  },
+};
+
+/** THE op table: one row per operation that our graphs use. */
+export const ops: { readonly [O in OpName]: OpRule<OpAttrs[O]> } = {
+  Add: elementwise,
+  Sub: elementwise,
+  Mul: elementwise,
+  Div: elementwise,
+  Max: elementwise,
+  Min: elementwise,
+  Exp: same,
+  Sqrt: same,
+  MatMul: {
+    infer(inputs) {
+      take(inputs, 2);
+      const [a, b] = [inputs[0]!.shape, inputs[1]!.shape];
+      if (a.length < 2 || b.length < 2 || a.at(-1) !== b.at(-2)) fail('[..., m, k] and [..., k, n]', inputs);
+      const batch = broadcast(a.slice(0, -2), b.slice(0, -2), 'MatMul');
+      return [{ dtype: sameType(inputs), shape: [...batch, a.at(-2)!, b.at(-1)!] }];
+    },
+  },
+  Gemm: {
+    infer(inputs, { transB }) {
+      take(inputs, 2, 3);
+      const [a, b, c] = inputs.map((input) => input.shape);
+      if (a!.length !== 2 || b!.length !== 2) fail('two matrices', inputs);
+      const [k, n] = transB === 1 ? [b![1], b![0]] : [b![0], b![1]];
+      if (a![1] !== k) fail(`${String(a![1])} columns to meet ${String(k)} rows`, inputs);
+      const shape = [a![0]!, n!];
+      if (c !== undefined && shapeText(broadcast(shape, c, 'Gemm')) !== shapeText(shape)) fail('a bias [n]', inputs);
+      return [{ dtype: sameType(inputs), shape }];
+    },
+  },
+  Transpose: {
+    infer(inputs, { perm }) {
+      take(inputs, 1);
+      const { shape, dtype } = inputs[0]!;
+      if ([...perm].sort((a, b) => a - b).some((axis, i) => axis !== i) || perm.length !== shape.length) {
+        fail(`a permutation of ${shape.length} axes, not ${shapeText(perm)}`, inputs);
+      }
+      return [{ dtype, shape: perm.map((axis) => shape[axis]!) }];
+    },
+  },
+  Reshape: {
+    infer(inputs) {
+      take(inputs, 2);
+      const from = inputs[0]!;
+      const wanted = integersOf(inputs[1]).map((dim, i): Dim => (dim === 0 ? (from.shape[i] ?? 0) : dim));
+      const open = wanted.indexOf(-1);
+      const known = productOf(wanted.filter((dim) => dim !== -1));
+      const total = productOf(from.shape);
+      const rest = quotientOf(total, known);
+      if (rest === undefined || (open < 0 && rest !== 1))
+        fail(`${String(total)} elements, not ${shapeText(wanted)}`, inputs);
+      return [{ dtype: from.dtype, shape: wanted.map((dim, i) => (i === open ? rest : dim)) }];
+    },
+  },
+  Concat: {
+    infer(inputs, { axis }) {
+      take(inputs, 1, Infinity);
+      const first = inputs[0]!.shape;
+      const at = axisOf(axis, first.length, inputs);
+      for (const { shape } of inputs) {
+        if (shape.length !== first.length || shape.some((dim, i) => i !== at && dim !== first[i])) {
+          fail(`shapes that differ only along axis ${at}`, inputs);
+        }
+      }
+      const joined = sumOf(inputs.map((input) => input.shape[at]!));
+      return [{ dtype: sameType(inputs), shape: first.map((dim, i) => (i === at ? joined : dim)) }];
+    },
+  },
+  Split: {
+    infer(inputs, { axis }) {
+      take(inputs, 2);
+      const { shape, dtype } = inputs[0]!;
+      const at = axisOf(axis, shape.length, inputs);
+      const sizes = integersOf(inputs[1]);
+      if (sizes.reduce((sum, size) => sum + size, 0) !== shape[at])
+        fail(`parts that sum to ${String(shape[at])}`, inputs);
+      return sizes.map((size) => ({ dtype, shape: shape.map((dim, i) => (i === at ? size : dim)) }));
+    },
+  },
+  Cast: {
+    infer(inputs, { to }) {
+      take(inputs, 1);
+      return [{ dtype: to, shape: inputs[0]!.shape }];
+    },
+  },
+  Gather: {
+    infer(inputs, { axis }) {
+      take(inputs, 2);
+      const [data, indices] = [inputs[0]!, inputs[1]!];
+      if (indices.dtype !== 'int64') fail('int64 indices', inputs);
+      const at = axisOf(axis, data.shape.length, inputs);
+      return [
+        { dtype: data.dtype, shape: [...data.shape.slice(0, at), ...indices.shape, ...data.shape.slice(at + 1)] },
+      ];
+    },
+  },
+  GatherND: {
+    infer(inputs, { batch_dims: batch }) {
+      take(inputs, 2);
+      const [data, indices] = [inputs[0]!, inputs[1]!];
+      const depth = indices.shape.at(-1);
+      if (indices.dtype !== 'int64' || typeof depth !== 'number') fail('int64 indices [..., depth]', inputs);
+      for (let i = 0; i < batch; i++) {
+        if (data.shape[i] !== indices.shape[i]) fail(`equal sizes on the first ${batch} axes`, inputs);
+      }
+      return [{ dtype: data.dtype, shape: [...indices.shape.slice(0, -1), ...data.shape.slice(batch + depth)] }];
+    },
+  },
+  Softmax: same,
+  LayerNormalization: {
+    infer(inputs) {
+      take(inputs, 3);
+      const { shape, dtype } = inputs[0]!;
+      for (const affine of inputs.slice(1)) {
+        if (affine.shape.length !== 1 || affine.shape[0] !== shape.at(-1))
+          fail(`scale and bias [${String(shape.at(-1))}]`, inputs);
+      }
+      return [{ dtype, shape }];
+    },
+  },
+  ReduceMean: reduceByAttribute,
+  ReduceL2: reduceByAttribute,
+  ReduceSum: {
+    infer(inputs, { keepdims }) {
+      take(inputs, 2);
+      return [reduced(inputs[0]!, integersOf(inputs[1]), keepdims)];
+    },
+  },
+  Gelu: { domain: 'com.microsoft', infer: same.infer.bind(same) },
+  MultiHeadAttention: {
+    domain: 'com.microsoft',
+    infer(inputs, { num_heads: heads }) {
+      take(inputs, 3);
+      const [q, k, v] = inputs.map((input) => input.shape);
+      const fits =
+        [q, k, v].every((shape) => shape!.length === 3 && shape![0] === q![0]) &&
+        q![2] === k![2] &&
+        k![1] === v![1] &&
+        [q, v].every((shape) => typeof shape![2] === 'number' && shape![2] % heads === 0);
+      if (!fits) fail(`q, k, v [batch, tokens, width], width a multiple of ${heads} heads`, inputs);
+      return [{ dtype: sameType(inputs), shape: [q![0]!, q![1]!, v![2]!] }];
+    },
+  },
+};
