@@ -90,9 +90,9 @@ export async function readSmallFile(path: string, maxBytes = 64 * 2 ** 20): Prom
   return await source.read(0, source.size);
 }
 
-/** Name of the temporary file beside `target` that this process writes before the rename (files.md 6). */
-export function temporaryName(target: string): string {
-  return join(dirname(target), `.${basename(target)}.${process.pid}.tmp`);
+/** Name of the temporary file beside `target` that this process, or that of `pid`, writes before the rename (files.md 6). */
+export function temporaryName(target: string, pid = process.pid): string {
+  return join(dirname(target), `.${basename(target)}.${pid}.tmp`);
 }
 
 /** A file that appears under its name only when `commit` is called; disposing it before that leaves nothing behind. */

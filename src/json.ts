@@ -51,3 +51,19 @@ function write(value: JsonValue, indent: number, margin: string): string {
   );
   return entries.length === 0 ? '{}' : `{${open}${entries.join(separator)}${close}}`;
 }
+
+/**
+ * JSON text of plain data with the keys of every object in order of their UTF-16 codes: what digests are taken of. Undefined
+ * members are left out; anything that JSON does not have (NaN, functions, bigints, class instances) is refused as a fault of ours.
+ */
+export function canonicalText(value: unknown): string {
+  if (value === null || typeof value === 'boolean' || typeof value === 'string') return JSON.stringify(value);
+  if (typeof value === 'number' && Number.isFinite(value)) return JSON.stringify(value);
+  if (Array.isArray(value)) return `[${value.map(canonicalText).join(',')}]`;
+  if (typeof value !== 'object' || ![Object.prototype, null].includes(Object.getPrototypeOf(value) as object | null)) {
+    throw new EgolensError('internal.bug', `expected plain JSON data, found another ${typeof value}`);
+  }
+  const members = Object.entries(value).filter(([, member]) => member !== undefined);
+  members.sort(([a], [b]) => (a < b ? -1 : 1));
+  return `{${members.map(([key, member]) => `${JSON.stringify(key)}:${canonicalText(member)}`).join(',')}}`;
+}

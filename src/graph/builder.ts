@@ -17,6 +17,13 @@ export interface Param extends Value {
   readonly shape: readonly number[];
 }
 
+/** A value known while building. */
+export interface Constant extends Value {
+  readonly constant: AnyTensor;
+  /** Named by the model, so the same in all its graphs: a large one may lie in the weights file. */
+  readonly shared: boolean;
+}
+
 /** A finished graph: nodes in an order in which they can run. */
 export interface Graph {
   readonly name: string;
@@ -25,7 +32,7 @@ export interface Graph {
   readonly outputs: ReadonlyMap<string, Value>;
   readonly params: readonly Param[];
   /** Values known while building: shapes, position tables. */
-  readonly constants: readonly (Value & { readonly constant: AnyTensor })[];
+  readonly constants: readonly Constant[];
   readonly nodes: readonly GraphNode[];
 }
 
@@ -39,7 +46,7 @@ export class GraphBuilder {
   readonly #inputs: Value[] = [];
   readonly #outputs = new Map<string, Value>();
   readonly #params = new Map<string, Param>();
-  readonly #constants = new Map<string, Value & { readonly constant: AnyTensor }>();
+  readonly #constants = new Map<string, Constant>();
   readonly #nodes: GraphNode[] = [];
   #path: readonly string[] = [];
   #count = 0;
@@ -75,7 +82,13 @@ export class GraphBuilder {
     const full = name ?? this.#scoped(`const_${this.#count++}`);
     const known = this.#constants.get(full);
     if (known) return known;
-    const constant = { name: full, dtype: value.dtype, shape: value.shape, constant: value };
+    const constant = {
+      name: full,
+      dtype: value.dtype,
+      shape: value.shape,
+      constant: value,
+      shared: name !== undefined,
+    };
     this.#constants.set(full, constant);
     return constant;
   }

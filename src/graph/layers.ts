@@ -56,6 +56,12 @@ export function split(g: GraphBuilder, x: Value, sizes: readonly number[], axis:
   return g.op('Split', [x, integers(g, sizes)], { axis });
 }
 
+/** Cuts x along axis 1 into parts as long as axis 1 of each of `parts`. */
+export function splitLike(g: GraphBuilder, x: Value, parts: readonly Value[]): readonly Value[] {
+  const lengths = parts.map((part) => one(g, 'Shape', [part], { start: 1, end: 2 }));
+  return g.op('Split', [x, concat(g, lengths, 0)], { axis: 1 });
+}
+
 /** Rows of `table` [n, width] at `indices` int64 [...]: [..., width]. */
 export const lookUp = (g: GraphBuilder, table: Value, indices: Value): Value =>
   one(g, 'Gather', [table, indices], { axis: 0 });

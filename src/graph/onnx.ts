@@ -44,15 +44,15 @@ export function onnxBytes(graph: Graph, options: OnnxOptions): Uint8Array<ArrayB
     g.string(2, graph.name);
     for (const { name, shape } of graph.params) {
       const slot = slots.get(name);
-      g.message(5, (t) => {
-        slot ? writeExternal(t, slot, options.weightsFile) : writeTensor(t, name, shape, options.inline(name));
-      });
+      g.message(5, (t) =>
+        slot ? writeExternal(t, slot, options.weightsFile) : writeTensor(t, name, shape, options.inline(name)),
+      );
     }
     for (const { name, constant } of graph.constants) {
       const slot = slots.get(name);
-      g.message(5, (t) => {
-        slot ? writeExternal(t, slot, options.weightsFile) : writeTensor(t, name, constant.shape, constant);
-      });
+      g.message(5, (t) =>
+        slot ? writeExternal(t, slot, options.weightsFile) : writeTensor(t, name, constant.shape, constant),
+      );
     }
     for (const { name, dtype, shape } of graph.inputs)
       g.message(11, (v) => {

@@ -10,10 +10,12 @@ export interface Value {
   readonly dtype: DType;
   readonly shape: readonly Dim[];
   readonly constant?: AnyTensor;
+  /** For an int64 vector that Shape made: the sizes in it, so that shape rules can follow them. */
+  readonly sizes?: readonly Dim[];
 }
 
 /** What an operation gives, before it has a name. */
-export type Inferred = Pick<Value, 'dtype' | 'shape'>;
+export type Inferred = Pick<Value, 'dtype' | 'shape' | 'sizes'>;
 
 /** Attributes of every operation, under their ONNX names. */
 export interface OpAttrs {
@@ -29,6 +31,8 @@ export interface OpAttrs {
   /** y = a b' + c with b' = b or, for transB 1, its transpose; a [m, k]. */
   Gemm: { readonly transB: 0 | 1 };
   Transpose: { readonly perm: readonly number[] };
+  /** Sizes of the axes [start, end) as an int64 vector. */
+  Shape: { readonly start: number; readonly end: number };
   Reshape: NoAttrs;
   Concat: { readonly axis: number };
   Split: { readonly axis: number };
@@ -92,11 +96,15 @@ function axisOf(axis: number, rank: number, inputs: readonly Value[]): number {
   return positive;
 }
 
-/** The int64 or int32 values of an input that must be a constant. */
-function integersOf(value: Value | undefined): readonly number[] {
-  const constant = value?.constant;
-  if (constant?.dtype !== 'int64') fail('a constant int64 input', value === undefined ? [] : [value]);
-  return Array.from(constant.data, Number);
+/** The values of an int64 input that must be known while building. */
+function integersOf(value: Value): readonly number[] {
+  if (value.constant?.dtype !== 'int64') fail('a constant int64 input', [value]);
+  return Array.from(value.constant.data, Number);
+}
+
+/** The sizes in an int64 input: numbers of a constant, symbols of a Shape. */
+function sizesIn(value: Value): readonly Dim[] {
+  return value.sizes ?? integersOf(value);
 }
 
 const elementwise: OpRule<NoAttrs> = {
@@ -168,11 +176,18 @@ export const ops: { readonly [O in OpName]: OpRule<OpAttrs[O]> } = {
       return [{ dtype, shape: perm.map((axis) => shape[axis]!) }];
     },
   },
+  Shape: {
+    infer(inputs, { start, end }) {
+      take(inputs, 1);
+      const sizes = inputs[0]!.shape.slice(start, end);
+      return [{ dtype: 'int64', shape: [sizes.length], sizes }];
+    },
+  },
   Reshape: {
     infer(inputs) {
       take(inputs, 2);
       const from = inputs[0]!;
-      const wanted = integersOf(inputs[1]).map((dim, i): Dim => (dim === 0 ? (from.shape[i] ?? 0) : dim));
+      const wanted = sizesIn(inputs[1]!).map((dim, i): Dim => (dim === 0 ? (from.shape[i] ?? 0) : dim));
       const open = wanted.indexOf(-1);
       const known = productOf(wanted.filter((dim) => dim !== -1));
       const total = productOf(from.shape);
@@ -193,7 +208,9 @@ export const ops: { readonly [O in OpName]: OpRule<OpAttrs[O]> } = {
         }
       }
       const joined = sumOf(inputs.map((input) => input.shape[at]!));
-      return [{ dtype: sameType(inputs), shape: first.map((dim, i) => (i === at ? joined : dim)) }];
+      const shape = first.map((dim, i) => (i === at ? joined : dim));
+      const sizes = inputs.every((input) => input.sizes) ? inputs.flatMap((input) => input.sizes!) : undefined;
+      return [{ dtype: sameType(inputs), shape, ...(sizes === undefined ? {} : { sizes }) }];
     },
   },
   Split: {
@@ -201,9 +218,8 @@ export const ops: { readonly [O in OpName]: OpRule<OpAttrs[O]> } = {
       take(inputs, 2);
       const { shape, dtype } = inputs[0]!;
       const at = axisOf(axis, shape.length, inputs);
-      const sizes = integersOf(inputs[1]);
-      if (sizes.reduce((sum, size) => sum + size, 0) !== shape[at])
-        fail(`parts that sum to ${String(shape[at])}`, inputs);
+      const sizes = sizesIn(inputs[1]!);
+      if (sumOf(sizes) !== shape[at]) fail(`parts that sum to ${String(shape[at])}`, inputs);
       return sizes.map((size) => ({ dtype, shape: shape.map((dim, i) => (i === at ? size : dim)) }));
     },
   },
@@ -253,7 +269,7 @@ export const ops: { readonly [O in OpName]: OpRule<OpAttrs[O]> } = {
   ReduceSum: {
     infer(inputs, { keepdims }) {
       take(inputs, 2);
-      return [reduced(inputs[0]!, integersOf(inputs[1]), keepdims)];
+      return [reduced(inputs[0]!, integersOf(inputs[1]!), keepdims)];
     },
   },
   Gelu: { domain: 'com.microsoft', infer: same.infer.bind(same) },

@@ -46,8 +46,8 @@ export function planWeights(graphs: readonly Graph[]): WeightPlan {
       if (sizeOf(shape) * elementSize.float32 < externalFrom) inline.set(name, { name, shape });
       else place(name, 'float32', shape);
     }
-    for (const { name, dtype, constant } of graph.constants) {
-      if (!slots.has(name) && sizeOf(constant.shape) * elementSize[dtype] >= externalFrom) {
+    for (const { name, dtype, constant, shared } of graph.constants) {
+      if (shared && !slots.has(name) && sizeOf(constant.shape) * elementSize[dtype] >= externalFrom) {
         place(name, dtype, constant.shape, constant);
       }
     }

@@ -1,0 +1,77 @@
+import type { Graph } from '../graph/builder.js';
+import type { AttentionForm } from '../graph/layers.js';
+import type { JsonValue } from '../json.js';
+import type { AnyTensor, Dim, Preset, StateDict } from '../types.js';
+
+/** Which of the graphs over one weights file (files.md 4). */
+export interface GraphVariant {
+  /** `frames`: uint8 [batch, t, h, w, 3], normalised inside. `normalised`: float32 [batch, 3, t, h, w], normalised by the caller. */
+  readonly input: 'frames' | 'normalised';
+  /** `fused` for cpu and cuda; `separate` for WebGPU, which also casts before it transposes. */
+  readonly form: AttentionForm;
+}
+
+/** File name of each variant in a model folder. */
+export const graphFiles = [
+  { file: 'graph.onnx', input: 'frames', form: 'fused' },
+  { file: 'graph.webgpu.onnx', input: 'frames', form: 'separate' },
+  { file: 'graph.float.onnx', input: 'normalised', form: 'fused' },
+  { file: 'graph.float.webgpu.onnx', input: 'normalised', form: 'separate' },
+] as const satisfies readonly (GraphVariant & { file: string })[];
+
+export interface OutputInfo {
+  readonly shape: readonly Dim[];
+  readonly meaning: string;
+}
+
+/** What a checkpoint says about itself before it is read: key -> shape, prefix already stripped. */
+export type KeyShapes = ReadonlyMap<string, readonly number[]>;
+
+/** One model, fully configured: everything that import, encode and extract need to know about it. */
+export interface ModelSpec {
+  readonly family: string;
+  /** Complete configuration, under the official names; goes into model.json. */
+  readonly config: Readonly<Record<string, JsonValue>>;
+  readonly preset: Preset;
+  readonly frames: number;
+  /** Side of the square input in pixels. */
+  readonly size: number;
+  /** Length of the class list; 0 for a model without a classifier. */
+  readonly classes: number;
+  readonly outputs: Readonly<Record<string, OutputInfo>>;
+  /** Output with one row of tokens per window, for `--pool tokens`. */
+  readonly tokenOutput: string;
+  /** Further arrays that `encode` takes beside the frames, and what they hold. */
+  readonly arrays: Readonly<Record<string, string>>;
+  build(variant: GraphVariant): Graph;
+  /** Official names and layouts -> the graph's parameters: third-party spellings, tables of another size. Values are still read late. */
+  adapt(tensors: StateDict): StateDict;
+  /** Why this tensor of the file has no place in the graph; undefined when it should have one. */
+  leftover(key: string): string | undefined;
+  /** The named arrays of `encode` as inputs of the graph, for a batch of `batch`. Throws `data.shape`. */
+  feeds(arrays: Readonly<Record<string, AnyTensor>>, batch: number): Readonly<Record<string, AnyTensor>>;
+  /** Arrays for the stored probe of one window. */
+  probeArrays(): Readonly<Record<string, AnyTensor>>;
+}
+
+/** A family of models: what `models import --arch` takes. */
+export interface ModelFamily {
+  readonly name: string;
+  readonly summary: string;
+  /** Known sizes: name that --arch takes -> configuration. */
+  readonly sizes: Readonly<Record<string, Readonly<Record<string, JsonValue>>>>;
+  /** What configuration the keys and shapes of a checkpoint imply. */
+  infer(keys: KeyShapes): Readonly<Record<string, JsonValue>>;
+  /**
+   * The model for a configuration; members that are absent take the official defaults. Throws `model.config` naming the member,
+   * what was found and what was expected.
+   */
+  spec(config: Readonly<Record<string, unknown>>, context: ConfigContext): ModelSpec;
+}
+
+export interface ConfigContext {
+  /** `official.repository` beside the configuration, which decides what the configuration leaves open (encoder.md 2.5). */
+  readonly repository?: string;
+  /** A preset that replaces the family's default. */
+  readonly preset?: Preset;
+}

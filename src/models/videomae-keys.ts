@@ -1,0 +1,140 @@
+import { tensor } from '../tensor.js';
+import type { StateDict, StoredTensor } from '../types.js';
+import { resampleTable, type Grid } from './positions.js';
+import type { PositionRule } from './videomae.js';
+
+/**
+ * Spellings and layouts in which VideoMAE weights circulate, brought to the official keys. Values stay in the file until they
+ * are wanted: an adapted tensor is a recipe over the stored ones.
+ */
+
+interface Target {
+  readonly target: 'classifier' | 'pretraining';
+  readonly meanPooling: boolean;
+}
+
+export function adaptVideoMae(
+  tensors: StateDict,
+  options: Target & { readonly positions: PositionRule; readonly grid: Grid },
+): StateDict {
+  let adapted = isThirdParty(tensors) ? fromThirdParty(tensors, options.target) : tensors;
+  if (options.target === 'classifier' && adapted.has('encoder.patch_embed.proj.weight'))
+    adapted = encoderAlone(adapted);
+  return options.positions === 'learned' ? resizedTables(adapted, options.grid) : adapted;
+}
+
+/** Why a tensor of the file is not needed: exact keys of known layouts, never a pattern that could hide a fault. */
+export function leftoverReason(
+  key: string,
+  { target, meanPooling, classes }: Target & { readonly classes: number },
+): string | undefined {
+  if (target === 'pretraining') return undefined;
+  if (key === 'mask_token' || key === 'encoder_to_decoder.weight') return 'pre-training only';
+  if (/^decoder\.(norm|head)\.(weight|bias)$/.test(key)) return 'pre-training decoder';
+  if (/^decoder\.blocks\.\d+\.(norm1|norm2|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)$/.test(key))
+    return 'pre-training decoder';
+  if (/^decoder\.blocks\.\d+\.(attn\.(qkv\.weight|q_bias|v_bias|scale)|gamma_[12])$/.test(key))
+    return 'pre-training decoder';
+  if (meanPooling && /^norm\.(weight|bias)$/.test(key))
+    return 'token norm; the mean-pooling classifier has fc_norm instead';
+  if (classes === 0 && /^head\.(weight|bias)$/.test(key)) return 'classifier of another task (num_classes 0)';
+  return undefined;
+}
+
+/** A pre-training file used as a classifier: `encoder.` stripped. */
+function encoderAlone(tensors: StateDict): StateDict {
+  return new Map(
+    [...tensors].map(([key, value]) => [key.startsWith('encoder.') ? key.slice('encoder.'.length) : key, value]),
+  );
+}
+
+function isThirdParty(tensors: StateDict): boolean {
+  return tensors.has('videomae.embeddings.patch_embeddings.projection.weight');
+}
+
+/** Endings of the transformers spelling -> official, within one block. */
+const blockNames: readonly (readonly [string, string])[] = [
+  ['layernorm_before.', 'norm1.'],
+  ['layernorm_after.', 'norm2.'],
+  ['attention.attention.q_bias', 'attn.q_bias'],
+  ['attention.attention.v_bias', 'attn.v_bias'],
+  ['attention.output.dense.', 'attn.proj.'],
+  ['intermediate.dense.', 'mlp.fc1.'],
+  ['output.dense.', 'mlp.fc2.'],
+];
+
+/**
+ * The keys of the `transformers` library: same weights, q, k and v in three matrices.
+ * Source: huggingface/transformers, convert_videomae_to_pytorch.py.
+ */
+function fromThirdParty(tensors: StateDict, target: Target['target']): StateDict {
+  const encoder = target === 'pretraining' ? 'encoder.' : '';
+  const official = new Map<string, StoredTensor>();
+  for (const [key, value] of tensors) {
+    const layer = /^(videomae\.encoder\.layer|decoder\.decoder_layers)\.(\d+)\.(.+)$/.exec(key);
+    if (layer) {
+      const [, stack, number, rest] = layer;
+      const prefix = `${stack === 'decoder.decoder_layers' ? 'decoder.' : encoder}blocks.${number}.`;
+      const part = /^attention\.attention\.(query|key|value)\.weight$/.exec(rest!)?.[1];
+      if (part === 'query') {
+        const sources = ['query', 'key', 'value'].map((name) => tensors.get(key.replace('.query.', `.${name}.`)));
+        const name = `${prefix}attn.qkv.weight`;
+        if (sources.every((source) => source !== undefined)) official.set(name, stacked(name, sources));
+        else official.set(key, value); // incomplete: left to the report of unmatched keys
+      } else if (part === undefined) {
+        const found = blockNames.find(([theirs]) => rest!.startsWith(theirs));
+        official.set(found ? prefix + found[1] + rest!.slice(found[0].length) : key, value);
+      } else if (!tensors.has(key.replace(`.${part}.`, '.query.'))) {
+        official.set(key, value);
+      }
+      continue;
+    }
+    const top = key
+      .replace(/^videomae\.embeddings\.patch_embeddings\.projection\./, `${encoder}patch_embed.proj.`)
+      .replace(/^videomae\.layernorm\./, `${encoder}norm.`)
+      .replace(/^classifier\./, 'head.');
+    official.set(top, value);
+  }
+  return official;
+}
+
+/** Matrices one below the other. */
+function stacked(name: string, parts: readonly StoredTensor[]): StoredTensor {
+  const rows = parts.reduce((sum, part) => sum + (part.shape[0] ?? 0), 0);
+  return {
+    name,
+    storedType: parts[0]!.storedType,
+    shape: [rows, ...parts[0]!.shape.slice(1)],
+    async *chunks(maxElements) {
+      for (const part of parts) yield* part.chunks(maxElements);
+    },
+  };
+}
+
+/** Learned tables of another square grid, bicubic in space (encoder.md 2.5). */
+function resizedTables(tensors: StateDict, grid: Grid): StateDict {
+  const wanted = grid[0] * grid[1] * grid[2];
+  return new Map(
+    [...tensors].map(([key, value]) => {
+      const [one, count, width] = value.shape;
+      const side = Math.sqrt((count ?? 0) / grid[0]);
+      const isTable = key === 'pos_embed' || key === 'encoder.pos_embed';
+      if (!isTable || one !== 1 || count === wanted || !Number.isInteger(side) || side === 0) return [key, value];
+      const resized: StoredTensor = {
+        name: key,
+        storedType: value.storedType,
+        shape: [1, wanted, width!],
+        async *chunks() {
+          const table = new Float32Array(count! * width!);
+          let at = 0;
+          for await (const piece of value.chunks()) {
+            table.set(piece, at);
+            at += piece.length;
+          }
+          yield resampleTable(tensor('float32', [count!, width!], table), [grid[0], side, side], grid).data;
+        },
+      };
+      return [key, resized];
+    }),
+  );
+}

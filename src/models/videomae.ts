@@ -1,0 +1,307 @@
+/**
+ * VideoMAE: the masked stream of InternVideo.
+ *
+ * Papers: Tong et al., "VideoMAE", NeurIPS 2022; Wang et al., "VideoMAE V2", CVPR 2023; Wang et al., "InternVideo", 2022.
+ * Code: MCG-NJU/VideoMAE 14ef8d8 modeling_finetune.py, modeling_pretrain.py; OpenGVLab/VideoMAEv2 29eab1e; OpenGVLab/InternVideo 3965eef.
+ * Loads: classifiers and pre-training models of v1, v2 and InternVideo1, S to G, and their third-party spellings (videomae-keys.ts).
+ * Differs from the official graph in one point: scale and normalisation are folded into the patch matrix (error 4e-6).
+ */
+import { GraphBuilder, type Graph } from '../graph/builder.js';
+import {
+  add,
+  attention,
+  cast,
+  concat,
+  div,
+  exp,
+  floats,
+  layerNorm,
+  linear,
+  lookUp,
+  mean,
+  min,
+  mlp,
+  mul,
+  multiply,
+  reshape,
+  scalar,
+  softmax,
+  split,
+  splitLike,
+  sqrt,
+  sub,
+  sum,
+  takeTokens,
+  tokenAt,
+  transpose,
+  unitLength,
+} from '../graph/layers.js';
+import type { Value } from '../graph/ops.js';
+import { zeros } from '../tensor.js';
+import type { Normalisation } from '../types.js';
+import { resampleTable, sinusoidTable, type Grid } from './positions.js';
+import type { GraphVariant } from './spec.js';
+
+/** Sizes of the input and of its token grid. */
+export interface Geometry extends Normalisation {
+  readonly frames: number;
+  readonly size: number;
+  readonly patch: number;
+  readonly tubelet: number;
+}
+
+/** One stack of transformer blocks. */
+export interface Tower {
+  readonly width: number;
+  readonly depth: number;
+  readonly heads: number;
+  /** Hidden width of the MLP. */
+  readonly hidden: number;
+  readonly epsilon: number;
+  /** q and v have a bias, k has none. */
+  readonly qvBias: boolean;
+  readonly layerScale: boolean;
+  readonly cosine: boolean;
+}
+
+export type PositionRule = 'built' | 'interpolated' | 'learned';
+
+export interface Classifier {
+  readonly geometry: Geometry;
+  readonly tower: Tower;
+  readonly positions: PositionRule;
+  readonly meanPooling: boolean;
+  /** 0: no `head`. */
+  readonly classes: number;
+}
+
+export interface Pretraining {
+  readonly geometry: Geometry;
+  readonly encoder: Tower;
+  readonly decoder: Tower;
+  readonly positions: Exclude<PositionRule, 'interpolated'>;
+}
+
+/** Tokens along time, rows, columns. */
+export function gridOf({ frames, size, patch, tubelet }: Geometry): Grid {
+  return [frames / tubelet, size / patch, size / patch];
+}
+
+export function tokenCount(geometry: Geometry): number {
+  const [t, h, w] = gridOf(geometry);
+  return t * h * w;
+}
+
+/** Classifier: outputs `pooled` [b, width], `logits` and `probs` [b, classes], `out_last` [b, n, width]. */
+export function classifierGraph(name: string, model: Classifier, variant: GraphVariant): Graph {
+  const g = new GraphBuilder(name);
+  const { geometry, tower, classes } = model;
+  const cubes = cubesOf(g, geometry, variant);
+  let x = embed(g, cubes, geometry, tower.width); // [b, n, width]
+  x = add(g, x, positionTable(g, model.positions, geometry, tower.width, 'pos_embed'));
+  x = blocks(g, x, tower, variant);
+  g.output('out_last', x);
+  // Normalising only token 0 gives the same value as normalising all and taking it.
+  const pooled = model.meanPooling
+    ? layerNorm(g, mean(g, x, [1]), 'fc_norm', tower.epsilon)
+    : layerNorm(g, tokenAt(g, x, 0), 'norm', tower.epsilon);
+  g.output('pooled', pooled);
+  if (classes > 0) {
+    const logits = linear(g, pooled, 'head', classes);
+    g.output('logits', logits);
+    g.output('probs', softmax(g, logits));
+  }
+  return g.finish();
+}
+
+/**
+ * Pre-training model. Inputs beside the frames, made from the masks by `pretrainingFeeds`: `visible` int64 [b, visible],
+ * `decoded` int64 [b, decoded], `scored` float32 [b, decoded].
+ * Outputs: `encoder_visible` [b, visible, width], `pred` and `targets` [b, decoded, 3 tubelet patch^2], `loss` [].
+ */
+export function pretrainingGraph(name: string, model: Pretraining, variant: GraphVariant): Graph {
+  const g = new GraphBuilder(name);
+  const { geometry, encoder, decoder } = model;
+  const cubes = cubesOf(g, geometry, variant);
+  const visible = g.input('visible', 'int64', ['batch', 'visible']);
+  const decoded = g.input('decoded', 'int64', ['batch', 'decoded']);
+  const scored = g.input('scored', 'float32', ['batch', 'decoded']);
+
+  const encoded = g.scope('encoder', () => {
+    let x = embed(g, cubes, geometry, encoder.width);
+    x = add(g, x, positionTable(g, model.positions, geometry, encoder.width, 'pos_embed'));
+    x = blocks(g, takeTokens(g, x, visible), encoder, variant);
+    return layerNorm(g, x, 'norm', encoder.epsilon);
+  });
+  g.output('encoder_visible', encoded);
+
+  // The decoder's table is always the sinusoid of its own width, and no key of the checkpoint.
+  const table = sinusoid(g, geometry, decoder.width);
+  const seen = add(
+    g,
+    linear(g, encoded, 'encoder_to_decoder', decoder.width, { bias: 'none' }),
+    lookUp(g, table, visible),
+  );
+  const hidden = add(
+    g,
+    lookUp(g, table, decoded),
+    reshape(g, g.param('mask_token', [1, 1, decoder.width]), [decoder.width]),
+  );
+  const cubeSize = 3 * geometry.tubelet * geometry.patch ** 2;
+  const predicted = g.scope('decoder', () => {
+    const x = blocks(g, concat(g, [seen, hidden], 1), decoder, variant); // visible first, no unshuffling
+    const [, last] = splitLike(g, x, [visible, decoded]);
+    return linear(g, layerNorm(g, last!, 'norm', decoder.epsilon), 'head', cubeSize);
+  });
+  g.output('pred', predicted);
+
+  const targets = takeTokens(g, pixelTargets(g, cubes, geometry), decoded);
+  g.output('targets', targets);
+  const error = sub(g, predicted, targets);
+  const perToken = mean(g, mul(g, error, error), [2]); // [b, decoded]
+  g.output('loss', div(g, sum(g, mul(g, perToken, scored), [0, 1]), sum(g, scored, [0, 1])));
+  return g.finish();
+}
+
+/** Pixels as cubes of one token each: [b, n, tubelet * patch * patch, 3], time in the cube slowest, colour fastest. */
+interface Cubes {
+  readonly values: Value;
+  /** Already (pixel / 255 - mean) / std; otherwise 0 to 255. */
+  readonly normalised: boolean;
+}
+
+function cubesOf(g: GraphBuilder, geometry: Geometry, { input, form }: GraphVariant): Cubes {
+  const { frames, size, patch, tubelet } = geometry;
+  const [t, h, w] = gridOf(geometry);
+  const shape = [t * h * w, tubelet * patch * patch, 3] as const;
+  if (input === 'normalised') {
+    const x = g.input('input', 'float32', ['batch', 3, frames, size, size]);
+    const cut = reshape(g, x, [0, 3, t, tubelet, h, patch, w, patch]);
+    return { values: reshape(g, transpose(g, cut, [0, 2, 4, 6, 3, 5, 7, 1]), [0, ...shape]), normalised: true };
+  }
+  const bytes = g.input('frames', 'uint8', ['batch', frames, size, size, 3]);
+  // Moving bytes is cheaper than moving floats, but WebGPU has no Transpose of bytes (performance.md 7.3).
+  const x = form === 'separate' ? cast(g, bytes, 'float32') : bytes;
+  const cut = reshape(g, x, [0, t, tubelet, h, patch, w, patch, 3]);
+  const moved = transpose(g, cut, [0, 1, 3, 5, 2, 4, 6, 7]); // [b, t, h, w, tubelet, patch, patch, 3]
+  return { values: cast(g, reshape(g, moved, [0, ...shape]), 'float32'), normalised: false };
+}
+
+/** Tubelet embedding: [b, n, width]. The kernel [width, 3, tubelet, patch, patch] becomes a matrix over cubes, with the normalisation in it. */
+function embed(g: GraphBuilder, cubes: Cubes, geometry: Geometry, width: number): Value {
+  const { patch, tubelet, mean: average, std } = geometry;
+  const cubeSize = 3 * tubelet * patch * patch;
+  return g.scope('patch_embed', () => {
+    const kernel = g.param('proj.weight', [width, 3, tubelet, patch, patch]);
+    const bias = g.param('proj.bias', [width]);
+    const ordered = reshape(g, transpose(g, kernel, [0, 2, 3, 4, 1]), [width, cubeSize / 3, 3]);
+    const x = reshape(g, cubes.values, [0, 0, cubeSize]);
+    if (cubes.normalised) return multiply(g, x, reshape(g, ordered, [width, cubeSize]), bias);
+    const scale = floats(
+      g,
+      std.map((s) => 1 / (255 * s)),
+    );
+    const shift = floats(
+      g,
+      average.map((m, c) => m / std[c]!),
+    );
+    const matrix = reshape(g, mul(g, ordered, scale), [width, cubeSize]);
+    return multiply(g, x, matrix, sub(g, bias, sum(g, mul(g, ordered, shift), [1, 2])));
+  });
+}
+
+function sinusoid(g: GraphBuilder, geometry: Geometry, width: number): Value {
+  const count = tokenCount(geometry);
+  return g.constant(sinusoidTable(count, width), `sinusoid_${count}x${width}`);
+}
+
+/** The table to add to the tokens, [n, width]. */
+function positionTable(g: GraphBuilder, rule: PositionRule, geometry: Geometry, width: number, name: string): Value {
+  const count = tokenCount(geometry);
+  if (rule === 'learned') return reshape(g, g.param(name, [1, count, width]), [count, width]);
+  if (rule === 'built') return sinusoid(g, geometry, width);
+  return g.constant(interpolatedTable(geometry, width), `sinusoid_interpolated_${count}x${width}`);
+}
+
+/** InternVideo1: the table of 16 frames at 224 pixels, resampled to this grid. */
+export function interpolatedTable(geometry: Geometry, width: number): ReturnType<typeof sinusoidTable> {
+  const side = Math.floor(224 / geometry.patch);
+  const from: Grid = [8, side, side];
+  return resampleTable(sinusoidTable(8 * side * side, width), from, gridOf(geometry));
+}
+
+function blocks(g: GraphBuilder, x: Value, tower: Tower, variant: GraphVariant): Value {
+  for (let i = 0; i < tower.depth; i++) x = g.scope(`blocks.${i}`, () => block(g, x, tower, variant));
+  return x;
+}
+
+/** Pre-norm transformer block: [b, n, width] -> [b, n, width]. */
+function block(g: GraphBuilder, x: Value, tower: Tower, variant: GraphVariant): Value {
+  const scaled = (y: Value, name: string): Value => (tower.layerScale ? mul(g, y, g.param(name, [tower.width])) : y);
+  const h = layerNorm(g, x, 'norm1', tower.epsilon);
+  x = add(
+    g,
+    x,
+    scaled(
+      g.scope('attn', () => selfAttention(g, h, tower, variant)),
+      'gamma_1',
+    ),
+  );
+  const m = layerNorm(g, x, 'norm2', tower.epsilon);
+  return add(
+    g,
+    x,
+    scaled(
+      g.scope('mlp', () => mlp(g, m, tower.hidden)),
+      'gamma_2',
+    ),
+  );
+}
+
+function selfAttention(
+  g: GraphBuilder,
+  x: Value,
+  { width, heads, qvBias, cosine }: Tower,
+  { form }: GraphVariant,
+): Value {
+  const weight = g.param('qkv.weight', [3 * width, width]);
+  const bias = qvBias
+    ? concat(
+        g,
+        [
+          g.param('q_bias', [width]),
+          g.constant(zeros('float32', [width]), `zeros_${width}`),
+          g.param('v_bias', [width]),
+        ],
+        0,
+      )
+    : undefined;
+  const parts = split(g, multiply(g, x, weight, bias), [width, width, width], 2);
+  let [q, k] = [parts[0]!, parts[1]!];
+  const v = parts[2]!;
+  let scale = (width / heads) ** -0.5;
+  if (cosine) {
+    // Unit vectors per head, times a learned temperature of at most 100; no 1/sqrt(d).
+    const perHead = (y: Value): Value => unitLength(g, reshape(g, y, [0, 0, heads, width / heads]), 1e-12);
+    const temperature = exp(
+      g,
+      min(g, reshape(g, g.param('scale', [heads, 1, 1]), [heads, 1]), scalar(g, Math.log(100))),
+    );
+    q = reshape(g, mul(g, perHead(q), temperature), [0, 0, width]);
+    k = reshape(g, perHead(k), [0, 0, width]);
+    scale = 1;
+  }
+  return linear(g, attention(g, [q, k, v], { heads, scale, form }), 'proj', width);
+}
+
+/** Each cube and colour with its own mean and (unbiased) deviation taken out: [b, n, 3 tubelet patch^2]. */
+function pixelTargets(g: GraphBuilder, cubes: Cubes, { mean: average, std, tubelet, patch }: Geometry): Value {
+  const pixels = cubes.normalised
+    ? add(g, mul(g, cubes.values, floats(g, std)), floats(g, average))
+    : div(g, cubes.values, scalar(g, 255)); // [b, n, tubelet patch^2, 3], 0 to 1
+  const count = tubelet * patch * patch;
+  const centred = sub(g, pixels, mean(g, pixels, [2], 1));
+  const variance = div(g, sum(g, mul(g, centred, centred), [2], 1), scalar(g, count - 1));
+  const unit = div(g, centred, add(g, sqrt(g, variance), scalar(g, 1e-6)));
+  return reshape(g, unit, [0, 0, 3 * count]);
+}
