@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 import { open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { homedir } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import { EgolensError } from './errors.js';
 import type { ByteSource } from './types.js';
 
@@ -155,6 +157,29 @@ export async function sha256File(path: string): Promise<string> {
 /** SHA-256 of bytes or UTF-8 text in lower-case hex. */
 export function sha256(content: string | Uint8Array): string {
   return createHash('sha256').update(content).digest('hex');
+}
+
+/** Folder of the package: where package.json and fixtures/ stand, for the TypeScript source as for the build in dist/. */
+export const packageRoot = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? '..' : '../..', import.meta.url));
+
+/**
+ * A compiled program of this package, for a child process or a worker thread: neither can start from TypeScript source, so the
+ * build's file is meant in any case.
+ */
+export function builtProgram(path: string): string {
+  return join(packageRoot, 'dist', path);
+}
+
+/** Our folder for what can be made again: `EGOLENS_CACHE_DIR`, else the platform's cache folder + `egolens` (files.md 5). */
+export function cacheFolder(environment: Readonly<Record<string, string | undefined>> = process.env): string {
+  const own = environment['EGOLENS_CACHE_DIR'];
+  if (own !== undefined && own !== '') return resolve(own);
+  const home = environment['HOME'] ?? homedir();
+  if (process.platform === 'win32')
+    return join(environment['LOCALAPPDATA'] ?? join(home, 'AppData', 'Local'), 'egolens');
+  if (process.platform === 'darwin') return join(home, 'Library', 'Caches', 'egolens');
+  const base = environment['XDG_CACHE_HOME'];
+  return join(base !== undefined && isAbsolute(base) ? base : join(home, '.cache'), 'egolens');
 }
 
 /** Does anything exist at this path? */

@@ -44,7 +44,7 @@ export interface ModelSpec {
   /** Further arrays that `encode` takes beside the frames, and what they hold. */
   readonly arrays: Readonly<Record<string, string>>;
   build(variant: GraphVariant): Graph;
-  /** Official names and layouts -> the graph's parameters: third-party spellings, tables of another size. Values are still read late. */
+  /** Official tensors -> the graph's parameters, where names or sizes depend on the configuration. Values are still read late. */
   adapt(tensors: StateDict): StateDict;
   /** Why this tensor of the file has no place in the graph; undefined when it should have one. */
   leftover(key: string): string | undefined;
@@ -60,7 +60,9 @@ export interface ModelFamily {
   readonly summary: string;
   /** Known sizes: name that --arch takes -> configuration. */
   readonly sizes: Readonly<Record<string, Readonly<Record<string, JsonValue>>>>;
-  /** What configuration the keys and shapes of a checkpoint imply. */
+  /** Third-party spellings of the keys -> the official ones; other files come back as they are. */
+  official(tensors: StateDict): StateDict;
+  /** What configuration the official keys and shapes of a checkpoint imply. */
   infer(keys: KeyShapes): Readonly<Record<string, JsonValue>>;
   /**
    * The model for a configuration; members that are absent take the official defaults. Throws `model.config` naming the member,

@@ -6,7 +6,7 @@ import type { AnyTensor, Normalisation, Preset, Tensor } from '../types.js';
 import { ConfigReader } from './config.js';
 import { readPreset } from './presets.js';
 import type { ConfigContext, KeyShapes, ModelFamily, ModelSpec, OutputInfo } from './spec.js';
-import { adaptVideoMae, leftoverReason } from './videomae-keys.js';
+import { adaptVideoMae, leftoverReason, officialKeys } from './videomae-keys.js';
 import {
   classifierGraph,
   gridOf,
@@ -188,8 +188,7 @@ function classifierSpec(raw: Readonly<Record<string, unknown>>, context: ConfigC
     tokenOutput: 'out_last',
     arrays: {},
     build: (variant) => classifierGraph('videomae-classifier', model, variant),
-    adapt: (tensors) =>
-      adaptVideoMae(tensors, { positions, grid: gridOf(geometry), target: 'classifier', meanPooling }),
+    adapt: (tensors) => adaptVideoMae(tensors, { positions, grid: gridOf(geometry), target: 'classifier' }),
     leftover: (key) => leftoverReason(key, { target: 'classifier', meanPooling, classes }),
     feeds: onlyFrames,
     probeArrays: () => ({}),
@@ -243,12 +242,7 @@ function pretrainingSpec(raw: Readonly<Record<string, unknown>>, context: Config
     },
     build: (variant) => pretrainingGraph('videomae-pretraining', model, variant),
     adapt: (tensors) =>
-      adaptVideoMae(tensors, {
-        positions: model.positions,
-        grid: gridOf(geometry),
-        target: 'pretraining',
-        meanPooling: false,
-      }),
+      adaptVideoMae(tensors, { positions: model.positions, grid: gridOf(geometry), target: 'pretraining' }),
     leftover: () => undefined,
     feeds: (arrays, batch) => pretrainingFeeds(arrays, batch, tokens),
     probeArrays: () => ({ mask: tubeMask(geometry, maskRatio, 0) }),
@@ -419,6 +413,7 @@ export const videomaeClassifier: ModelFamily = {
         },
       ]),
   ),
+  official: (tensors) => officialKeys(tensors, 'classifier'),
   infer(keys) {
     // A pre-training file, or one with the encoder below `encoder.`, tells the same things one level down.
     const prefix = keys.has('patch_embed.proj.weight') ? '' : 'encoder.';
@@ -454,6 +449,7 @@ export const videomaePretraining: ModelFamily = {
       },
     ]),
   ),
+  official: (tensors) => officialKeys(tensors, 'pretraining'),
   infer(keys) {
     const encoder = inferTower(keys, 'encoder.');
     const decoder = inferTower(keys, 'decoder.');

@@ -13,13 +13,13 @@ interface Target {
   readonly meanPooling: boolean;
 }
 
+/** Official keys -> parameters: the encoder of a pre-training file alone, learned tables at the model's grid. */
 export function adaptVideoMae(
   tensors: StateDict,
-  options: Target & { readonly positions: PositionRule; readonly grid: Grid },
+  options: Pick<Target, 'target'> & { readonly positions: PositionRule; readonly grid: Grid },
 ): StateDict {
-  let adapted = isThirdParty(tensors) ? fromThirdParty(tensors, options.target) : tensors;
-  if (options.target === 'classifier' && adapted.has('encoder.patch_embed.proj.weight'))
-    adapted = encoderAlone(adapted);
+  const isEncoder = options.target === 'classifier' && tensors.has('encoder.patch_embed.proj.weight');
+  const adapted = isEncoder ? encoderAlone(tensors) : tensors;
   return options.positions === 'learned' ? resizedTables(adapted, options.grid) : adapted;
 }
 
@@ -48,10 +48,6 @@ function encoderAlone(tensors: StateDict): StateDict {
   );
 }
 
-function isThirdParty(tensors: StateDict): boolean {
-  return tensors.has('videomae.embeddings.patch_embeddings.projection.weight');
-}
-
 /** Endings of the transformers spelling -> official, within one block. */
 const blockNames: readonly (readonly [string, string])[] = [
   ['layernorm_before.', 'norm1.'],
@@ -64,10 +60,11 @@ const blockNames: readonly (readonly [string, string])[] = [
 ];
 
 /**
- * The keys of the `transformers` library: same weights, q, k and v in three matrices.
+ * The keys of the `transformers` library (same weights, q, k and v in three matrices) -> the official ones; other files unchanged.
  * Source: huggingface/transformers, convert_videomae_to_pytorch.py.
  */
-function fromThirdParty(tensors: StateDict, target: Target['target']): StateDict {
+export function officialKeys(tensors: StateDict, target: Target['target']): StateDict {
+  if (!tensors.has('videomae.embeddings.patch_embeddings.projection.weight')) return tensors;
   const encoder = target === 'pretraining' ? 'encoder.' : '';
   const official = new Map<string, StoredTensor>();
   for (const [key, value] of tensors) {

@@ -1,0 +1,116 @@
+import { Command, Flags, type Interfaces } from '@oclif/core';
+import { EgolensError, exitCodes } from '../errors.js';
+import { jsonText } from '../json.js';
+import { installInterrupt } from '../runtime/interrupt.js';
+import { errorRecord, type ErrorRecord } from '../pipeline/records.js';
+import type { Progress } from '../types.js';
+import { formats, RecordWriter, type Column, type Format } from './output.js';
+import { openProgress, type Verbosity } from './progress.js';
+
+/** Why a command was told to end early. */
+export class Interruption extends EgolensError {
+  constructor(readonly exitCode: number) {
+    super('run.interrupted', 'interrupted', { retryable: true });
+  }
+}
+
+/**
+ * What all commands share: output formats, verbosity, progress, signals. A command parses its flags, makes one call into
+ * src/pipeline, and prints what comes back.
+ */
+export abstract class BaseCommand extends Command {
+  static override baseFlags = {
+    format: Flags.option({
+      options: formats,
+      char: 'f',
+      summary: 'Form of the results on standard output; default: table on a terminal, else ndjson.',
+      helpGroup: 'OUTPUT',
+    })(),
+    json: Flags.boolean({ summary: 'Same as --format json.', helpGroup: 'OUTPUT', exclusive: ['ndjson', 'format'] }),
+    ndjson: Flags.boolean({ summary: 'Same as --format ndjson.', helpGroup: 'OUTPUT', exclusive: ['format'] }),
+    quiet: Flags.boolean({ char: 'q', summary: 'Errors only on standard error.', helpGroup: 'OUTPUT' }),
+    verbose: Flags.boolean({ char: 'v', summary: 'More detail on standard error.', helpGroup: 'OUTPUT' }),
+    'log-format': Flags.option({
+      options: ['text', 'json'] as const,
+      default: 'text',
+      summary: 'Form of the lines on standard error.',
+      helpGroup: 'OUTPUT',
+    })(),
+  };
+
+  readonly #controller = new AbortController();
+  #listener: Disposable | undefined;
+  #logFormat: 'text' | 'json' = 'text';
+
+  /** Aborted by Ctrl-C, by SIGTERM and by a reader that has gone (`| head`). */
+  protected get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  override async init(): Promise<void> {
+    await super.init();
+    this.#listener = installInterrupt((signal) => {
+      this.#controller.abort(new Interruption(signal === 'SIGINT' ? exitCodes.interrupted : exitCodes.terminated));
+    });
+    // bin/run.js says so when standard output is closed.
+    process.on('SIGPIPE', () => this.#controller.abort(new Interruption(exitCodes.done)));
+  }
+
+  protected override async finally(error: Error | undefined): Promise<void> {
+    this.#listener?.[Symbol.dispose]();
+    const reason: unknown = this.#controller.signal.aborted ? this.#controller.signal.reason : undefined;
+    if (reason instanceof Interruption) process.exitCode = reason.exitCode;
+    await super.finally(error);
+  }
+
+  /** An error that ends the command because it was interrupted is no fault: the exit code says it. */
+  protected override async catch(error: Interfaces.CommandError): Promise<unknown> {
+    if (this.#controller.signal.aborted && (error as Error) === this.#controller.signal.reason) return undefined;
+    return await super.catch(error);
+  }
+
+  protected writer(flags: CommonFlags, columns: readonly Column[], single = false): RecordWriter {
+    const format: Format =
+      flags.format ?? (flags.json ? 'json' : flags.ndjson ? 'ndjson' : process.stdout.isTTY ? 'table' : 'ndjson');
+    return new RecordWriter(process.stdout, format, columns, single);
+  }
+
+  protected async progress(flags: CommonFlags): Promise<Progress & Disposable> {
+    this.#logFormat = flags['log-format'];
+    const verbosity: Verbosity = flags.quiet ? 'quiet' : flags.verbose ? 'verbose' : 'normal';
+    return await openProgress({
+      isTerminal: process.stderr.isTTY && process.env['TERM'] !== 'dumb' && this.#logFormat === 'text',
+      verbosity,
+      line: (text) => this.logLine(text),
+    });
+  }
+
+  /** One line on standard error. */
+  protected logLine(text: string): void {
+    process.stderr.write(this.#logFormat === 'json' ? `${jsonText({ level: 'info', message: text })}\n` : `${text}\n`);
+  }
+
+  /** One failed input on standard error, as `--log-format` says. */
+  protected logError(record: ErrorRecord): void {
+    if (this.#logFormat === 'json') {
+      process.stderr.write(`${jsonText(record)}\n`);
+      return;
+    }
+    const { input, code, message, hint } = record;
+    const where = input === null || message.includes(input) ? '' : ` \`${input}\``;
+    process.stderr.write(`error ${code}:${where} ${message}${hint === null ? '' : `\ntry: ${hint}`}\n`);
+  }
+
+  /** The record of an error that a command caught itself. */
+  protected logThrown(error: EgolensError): void {
+    this.logError(errorRecord(error));
+  }
+}
+
+export type CommonFlags = Interfaces.InferredFlags<typeof BaseCommand.baseFlags>;
+
+/** Exit code of work over many inputs: 0, 3 when some failed, 4 when none could be done. */
+export function batchExitCode(done: number, failed: number): number {
+  if (failed === 0) return exitCodes.done;
+  return done === 0 ? exitCodes.noneDone : exitCodes.someFailed;
+}

@@ -1,0 +1,46 @@
+import { readdir } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import { EgolensError } from '../errors.js';
+import { cacheFolder, packageRoot, pathExists } from '../files.js';
+
+/** Where models without a place of their own are kept: `EGOLENS_MODELS_DIR`, else `models` in the cache. */
+export function modelsFolder(environment: Readonly<Record<string, string | undefined>> = process.env): string {
+  const own = environment['EGOLENS_MODELS_DIR'];
+  return own === undefined || own === '' ? join(cacheFolder(environment), 'models') : resolve(own);
+}
+
+/** Folders of the models that are installed, sorted by name. */
+export async function installedModels(folder = modelsFolder()): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  return entries
+    .filter((entry) => entry.isDirectory() && !entry.name.startsWith('.'))
+    .map((entry) => join(folder, entry.name))
+    .sort();
+}
+
+/** Folder of the models that come with the program; published with it (package.json `files`). */
+export const embeddedModels = join(packageRoot, 'fixtures', 'models');
+
+/**
+ * What `--model` names -> a folder: a path that exists, an installed model (`name`, or `name@` with digits of its digest), or one
+ * that comes with the program.
+ *
+ * @throws EgolensError model.not_found with the names there are
+ */
+export async function findModel(name: string): Promise<string> {
+  if (await pathExists(name)) return resolve(name);
+  const installed = [...(await installedModels()), ...(await installedModels(embeddedModels))];
+  const matches = installed.filter((folder) => {
+    const found = basename(folder);
+    return found === name || found.startsWith(name.includes('@') ? name : `${name}@`);
+  });
+  if (matches.length === 1) return matches[0]!;
+  const list = (folders: readonly string[]): string => folders.map((folder) => `\`${basename(folder)}\``).join(', ');
+  throw new EgolensError(
+    'model.not_found',
+    matches.length === 0
+      ? `no model \`${name}\`; there are ${installed.length === 0 ? 'none' : list(installed)}`
+      : `\`${name}\` names ${matches.length} models: ${list(matches)}`,
+    { try: '`egolens models list`, or the path of a model folder' },
+  );
+}

@@ -1,0 +1,129 @@
+import { readFile, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { assertValid } from '../check.js';
+import { EgolensError } from '../errors.js';
+import { pathExists, sha256, sha256File } from '../files.js';
+import type { JsonValue } from '../json.js';
+import type { Dim, DType, Preset } from '../types.js';
+import { familyOf } from './index.js';
+import { parsePreset } from './presets.js';
+import type { ModelSpec } from './spec.js';
+
+/** One input or output of a model, as model.json describes it. */
+export interface PortInfo {
+  readonly dtype: DType;
+  readonly shape: readonly Dim[];
+  readonly meaning: string;
+}
+
+/** `egolens.model/1` */
+export interface ModelManifest {
+  readonly schema: 'egolens.model/1';
+  readonly name: string;
+  readonly kind: 'encoder' | 'two-tower' | 'coordination' | 'head';
+  readonly family: string;
+  readonly config: Readonly<Record<string, JsonValue>>;
+  readonly inputs: Readonly<Record<string, PortInfo>>;
+  readonly outputs: Readonly<Record<string, PortInfo>>;
+  readonly precision: 'fp32' | 'fp16' | 'int8';
+  /** `official`, `tabletop`, `untrained`, or the run that made it. */
+  readonly trained: string;
+  readonly licence: { readonly code: string; readonly weights: string };
+  readonly source: {
+    readonly name: string;
+    readonly bytes: number;
+    readonly sha256: string;
+    readonly container: string;
+    readonly weightsKey: string | null;
+    readonly prefix: string | null;
+    readonly left: readonly { readonly key: string; readonly why: string }[];
+  };
+  /** Path below the folder -> SHA-256; all files but model.json and probe/. */
+  readonly files: Readonly<Record<string, string>>;
+  readonly digest: string;
+}
+
+/** An imported model on disk (files.md 4). */
+export interface ModelFolder {
+  readonly folder: string;
+  readonly manifest: ModelManifest;
+  readonly spec: ModelSpec;
+  readonly preset: Preset;
+  /** Class names in index order; null where the model brings none. */
+  readonly labels: readonly string[] | null;
+  /** How records name it: `name@` and the first 12 digits of the digest. */
+  readonly id: string;
+}
+
+/** Digest of a model: SHA-256 over the lines `<sha256>  <path>` of its files in byte order of the paths. */
+export function modelDigest(files: Readonly<Record<string, string>>): string {
+  const paths = Object.keys(files).sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+  return sha256(paths.map((path) => `${files[path]}  ${path}\n`).join(''));
+}
+
+/**
+ * Opens a model folder: its description is checked, the presence of its files too; their digests are `verifyFiles`'s work, since
+ * hashing gigabytes at every start would cost more than most runs.
+ *
+ * @throws EgolensError model.not_found, model.incomplete, model.config
+ */
+export async function openModelFolder(folder: string): Promise<ModelFolder> {
+  const manifestPath = join(folder, 'model.json');
+  if (!(await pathExists(manifestPath))) {
+    throw new EgolensError('model.not_found', `\`${folder}\`: expected a model folder, found no \`model.json\` in it`, {
+      try: '`egolens models import CHECKPOINT --arch FAMILY -o DIR` makes one',
+    });
+  }
+  const manifest = (await readJson(manifestPath, 'egolens.model/1')) as ModelManifest;
+  for (const path of Object.keys(manifest.files)) {
+    const info = await stat(join(folder, path)).catch(() => undefined);
+    if (!info?.isFile()) {
+      throw new EgolensError('model.incomplete', `\`${folder}\`: model.json lists \`${path}\`, which is missing`, {
+        try: 'import the model again',
+      });
+    }
+  }
+  if (modelDigest(manifest.files) !== manifest.digest) {
+    throw new EgolensError('model.digest', `\`${manifestPath}\`: \`digest\` is not that of the files it lists`);
+  }
+  const preset = parsePreset(await readJson(join(folder, 'preset.json'), 'egolens.preset/1'));
+  const labels = manifest.files['labels.json'] === undefined ? null : await readLabels(join(folder, 'labels.json'));
+  const spec = familyOf(manifest.family).family.spec(manifest.config, { preset });
+  return { folder, manifest, spec, preset, labels, id: `${manifest.name}@${manifest.digest.slice(0, 12)}` };
+}
+
+/** Hashes every file of the model. @throws EgolensError model.digest naming the first file with other bytes than recorded */
+export async function verifyFiles(model: ModelFolder): Promise<void> {
+  for (const [path, expected] of Object.entries(model.manifest.files)) {
+    const found = await sha256File(join(model.folder, path));
+    if (found !== expected) {
+      throw new EgolensError(
+        'model.digest',
+        `\`${join(model.folder, path)}\`: expected SHA-256 ${expected}, found ${found}`,
+        { try: 'import the model again' },
+      );
+    }
+  }
+}
+
+/** The names of a label list file. @throws EgolensError data.invalid */
+export async function readLabels(path: string): Promise<readonly string[]> {
+  return ((await readJson(path, 'egolens.labels/1')) as { labels: readonly string[] }).labels;
+}
+
+async function readJson(
+  path: string,
+  schema: 'egolens.model/1' | 'egolens.preset/1' | 'egolens.labels/1',
+): Promise<unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(await readFile(path, 'utf8'));
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') {
+      throw new EgolensError('model.incomplete', `\`${path}\`: no such file`, { cause });
+    }
+    throw new EgolensError('data.invalid', `\`${path}\`: no JSON: ${(cause as Error).message}`, { cause });
+  }
+  await assertValid(schema, value, basename(path));
+  return value;
+}

@@ -1,0 +1,196 @@
+import { expect, test } from 'vitest';
+import { findings, loadValidator, schemaNames, type SchemaName } from '../check.js';
+
+const sha = 'a'.repeat(64);
+const clock = { rate: '30/1', hop: 16, frames: 16, step: 1, tail: 'align', rows: 281 };
+const time = '2026-01-02T03:04:05.678Z';
+const line = { schema: 'egolens.ledger/1', run: 'r1', time };
+
+type Value = Readonly<Record<string, unknown>>;
+/** The forms of files.md, one good value a schema. */
+const good = {
+  'egolens.preset/1': {
+    schema: 'egolens.preset/1',
+    name: 'ego4d-mq',
+    version: 1,
+    sampling: {
+      plan: 'dense',
+      frames: 16,
+      step: 1,
+      hop: 16,
+      rate: '30/1',
+      tail: 'align',
+      views: [1, 1],
+      fusion: 'softmax-mean',
+    },
+    pixels: { path: 'exact', resize: 'opencv-bilinear', to: 'short-side', size: 224, crop: 'center' },
+    mean: [0.485, 0.456, 0.406],
+    std: [0.229, 0.224, 0.225],
+    feature: 'pooled',
+    source: 'where each value was read',
+  },
+  'egolens.labels/1': { schema: 'egolens.labels/1', name: 'k400', version: 1, order: '', labels: ['abseiling'] },
+  'egolens.model/1': {
+    schema: 'egolens.model/1',
+    name: 'mq-vitl',
+    kind: 'encoder',
+    family: 'videomae-classifier',
+    config: {},
+    inputs: { windows: { dtype: 'uint8', shape: ['batch', 16, 224, 224, 3], meaning: 'rgb' } },
+    outputs: { pooled: { dtype: 'float32', shape: ['batch', 1024], meaning: 'mean of tokens' } },
+    precision: 'fp32',
+    trained: 'official',
+    licence: { code: 'Apache-2.0', weights: 'CC-BY-NC-4.0' },
+    source: {
+      name: 'vitl_mq.pt',
+      bytes: 123,
+      sha256: sha,
+      container: 'zip',
+      weightsKey: 'model',
+      prefix: null,
+      left: [{ key: 'optimizer', why: 'not used' }],
+    },
+    files: { 'graph.onnx': sha, 'weights.bin': sha },
+    digest: sha,
+  },
+  'egolens.meta/1': {
+    schema: 'egolens.meta/1',
+    input: { name: 'P01/a.mp4', bytes: 5, identity: `ends:${sha}` },
+    stream: 0,
+    startOffset: -0.021,
+    frames: { claimed: null, decoded: 300 },
+    decodeErrors: 0,
+    warnings: [{ code: 'decode.hdr', message: 'PQ video' }],
+    clock,
+    of: { kind: 'file' },
+    preset: 'ego4d-mq@1',
+    pixels: 'exact',
+    model: { name: 'mq-vitl', digest: sha },
+    output: 'pooled',
+    precision: 'fp32',
+    provider: 'cpu',
+    versions: { program: '0.1.0', runtime: '1.30.0', ffmpeg: '5.1.9' },
+    key: sha,
+    array: { shape: [281, 1024], bytes: 1151104, sha256: sha },
+    times: { bytes: 9000, sha256: sha },
+  },
+  'egolens.features/1': {
+    schema: 'egolens.features/1',
+    input: 'a.mp4',
+    id: 'a',
+    model: `mq-vitl@${'0'.repeat(12)}`,
+    of: { kind: 'clip', uid: 'c-1' },
+    path: 'feats/a.npy',
+    shape: [281, 1024],
+    rows: 281,
+    clock,
+    key: sha,
+  },
+  'egolens.error/1': {
+    schema: 'egolens.error/1',
+    input: 'a.mp4',
+    code: 'decode.no_video_stream',
+    message: 'm',
+    hint: 'h',
+    frame: 123,
+    retryable: false,
+  },
+  'egolens.ledger/1': {
+    ...line,
+    event: 'run',
+    version: '0.1.0',
+    argv: ['extract', 'a.mp4'],
+    config: sha,
+    host: 'lab2',
+    pid: 12,
+  },
+} satisfies Partial<Record<SchemaName, Value>>;
+const goodByName: Partial<Record<SchemaName, Value>> = good;
+
+test('every schema has an example here', () => {
+  expect(Object.keys(good).sort()).toEqual(schemaNames);
+});
+
+test.each(schemaNames)('%s accepts its example, and unknown members in it', async (name) => {
+  const validator = await loadValidator(name);
+  expect(findings(validator, goodByName[name])).toEqual([]);
+  expect(findings(validator, { ...goodByName[name], later: 1 })).toEqual([]);
+});
+
+test.each(schemaNames)('%s refuses its example without any one of the required members', async (name) => {
+  const validator = await loadValidator(name);
+  for (const key of validator.schema['required'] as string[]) {
+    const { [key]: _, ...rest } = goodByName[name] ?? {};
+    expect(findings(validator, rest).map(({ at }) => at)).toContain(`/${key}`);
+  }
+});
+
+const { sampling, pixels } = good['egolens.preset/1'];
+const head = { task: 'mq', features: [], clock: null, text: null, options: {}, postprocess: 'actionformer/1' };
+
+test.each<[SchemaName, string, Value]>([
+  ['egolens.preset/1', 'a rate of frames of the source', { sampling: { ...sampling, rate: 'source' } }],
+  [
+    'egolens.preset/1',
+    'official offsets and a short side',
+    { pixels: { ...pixels, shortSide: 256, offsets: 'videomae' } },
+  ],
+  ['egolens.model/1', 'a head with its part', { kind: 'head', head }],
+  ['egolens.meta/1', 'a decimal hop', { clock: { ...clock, hop: 16.043 } }],
+  ['egolens.meta/1', 'tokens', { array: { shape: [2, 8, 4], bytes: 384, sha256: sha } }],
+  ['egolens.error/1', 'a failure about no input', { input: null }],
+  ['egolens.ledger/1', 'a start', { event: 'start', id: 'a' }],
+  ['egolens.ledger/1', 'a done', { event: 'done', id: 'a', files: { 'x/a.npy': sha }, seconds: { decode: 1.5 } }],
+  ['egolens.ledger/1', 'a failed', { event: 'failed', id: 'a', code: 'decode.failed', message: '', retryable: true }],
+  ['egolens.ledger/1', 'an end', { event: 'end', counts: { done: 1 }, exit: 0 }],
+])('%s accepts %s', async (name, _, change) => {
+  expect(findings(await loadValidator(name), { ...goodByName[name], ...change })).toEqual([]);
+});
+
+test.each<[SchemaName, string, Value, string]>([
+  ['egolens.preset/1', 'another version of the form', { schema: 'egolens.preset/2' }, '/schema'],
+  ['egolens.preset/1', 'a rate as a number', { sampling: { ...sampling, rate: 30 } }, '/sampling/rate'],
+  ['egolens.preset/1', 'a rate of 0', { sampling: { ...sampling, rate: '0/1' } }, '/sampling/rate'],
+  ['egolens.preset/1', 'three views', { sampling: { ...sampling, views: [1, 1, 1] } }, '/sampling/views'],
+  ['egolens.preset/1', 'an unknown resize', { pixels: { ...pixels, resize: 'lanczos' } }, '/pixels/resize'],
+  ['egolens.preset/1', 'two means', { mean: [0, 0] }, '/mean'],
+  ['egolens.preset/1', 'a deviation of 0', { std: [0, 1, 1] }, '/std/0'],
+  ['egolens.labels/1', 'no labels', { labels: [] }, '/labels'],
+  ['egolens.model/1', 'a file above the folder', { files: { '../x': sha } }, '/files'],
+  ['egolens.model/1', 'a file above the folder, hidden', { files: { 'a/../../x': sha } }, '/files'],
+  ['egolens.model/1', 'an absolute file', { files: { '/etc/x': sha } }, '/files'],
+  ['egolens.model/1', 'a file with a backslash', { files: { '..\\x': sha } }, '/files'],
+  ['egolens.model/1', 'a short digest', { digest: 'abc' }, '/digest'],
+  ['egolens.model/1', 'a head without its part', { kind: 'head' }, '/head'],
+  [
+    'egolens.model/1',
+    'a size of 0',
+    { outputs: { p: { dtype: 'float32', shape: [0], meaning: '' } } },
+    '/outputs/p/shape/0',
+  ],
+  [
+    'egolens.meta/1',
+    'an identity that is no digest',
+    { input: { name: 'a', bytes: 1, identity: 'ends:1' } },
+    '/input/identity',
+  ],
+  ['egolens.meta/1', 'a clip without its uid', { of: { kind: 'clip' } }, '/of/uid'],
+  ['egolens.meta/1', 'a hop of 0', { clock: { ...clock, hop: 0 } }, '/clock/hop'],
+  ['egolens.meta/1', 'an unknown tail', { clock: { ...clock, tail: 'wrap' } }, '/clock/tail'],
+  ['egolens.meta/1', 'a shape of one axis', { array: { shape: [3], bytes: 12, sha256: sha } }, '/array/shape'],
+  ['egolens.meta/1', 'a preset without its version', { preset: 'ego4d-mq' }, '/preset'],
+  ['egolens.features/1', 'a model without its digest', { model: 'mq-vitl' }, '/model'],
+  ['egolens.error/1', 'a code of one word', { code: 'failed' }, '/code'],
+  ['egolens.ledger/1', 'an unknown event', { event: 'pause' }, '/event'],
+  ['egolens.ledger/1', 'a time that is none', { time: 'yesterday' }, '/time'],
+  ['egolens.ledger/1', 'a done without files', { event: 'done', id: 'a', seconds: {} }, '/files'],
+  [
+    'egolens.ledger/1',
+    'an output above the folder',
+    { event: 'done', id: 'a', files: { 'x/..': sha }, seconds: {} },
+    '/files',
+  ],
+])('%s refuses %s', async (name, _, change, at) => {
+  const found = findings(await loadValidator(name), { ...goodByName[name], ...change });
+  expect(found.map((finding) => finding.at)).toEqual([at]);
+});

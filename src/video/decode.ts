@@ -1,0 +1,413 @@
+import { randomBytes } from 'node:crypto';
+import { basename } from 'node:path';
+import { EgolensError } from '../errors.js';
+import { displayTolerance, rationalNumber, rationalText } from '../time.js';
+import type { PixelRecipe, Rational, Seconds, Span } from '../types.js';
+import { saysTruncated, startFfmpeg, type FfmpegRun, type MessageLog, type RunLimits, type Tools } from './ffmpeg.js';
+import { boundsOf, copier, makeResizer, pixelPlan, type Rect, type Resizer } from './resize.js';
+
+/**
+ * One ffmpeg process per pass over a video. Frames come as rgb24 on its output pipe; which source frame each of them is, and
+ * when it is shown, comes on standard error from two markers in the filter chain: one before resampling (a line for each
+ * source frame, with its time stamp) and one behind everything (a line for each frame of the pipe). ffmpeg writes both in the
+ * order of events, so a pipe frame's line tells how many source frames had been decoded when it left. No count of any header is
+ * trusted, and no behaviour of the `fps` filter at the end of a file, which differs between versions.
+ */
+
+/** What decoding needs to know of an opened video; `VideoSource` of probe.ts is one. */
+export interface DecodeInput {
+  readonly path: string;
+  readonly tools: Tools;
+  /** Absolute index of the stream in the file. */
+  readonly streamIndex: number;
+  readonly timeBase: Rational;
+  /** Upright, with square pixels. */
+  readonly width: number;
+  readonly height: number;
+  /** Frames a second as the header claims; used only for the length of a single frame. */
+  readonly claimedRate: number;
+  readonly threads: number;
+  readonly isEncrypted: boolean;
+  readonly warnings: readonly Warning[];
+}
+
+/** Something that was done all the same, with a code of errors.ts. */
+export interface Warning {
+  readonly code: string;
+  readonly message: string;
+}
+
+/**
+ * Decoder threads: a fixed function of the picture, never of `--jobs` or the machine, because a damaged stream decodes to other
+ * pixels with another count (dependencies.md 4). One thread per 640x360 pixels up to four: small pictures gain nothing from
+ * more, and 4 threads keep the memory of 8K frames bounded. Belongs into the cache key.
+ */
+export function decoderThreads(width: number, height: number): number {
+  return Math.min(4, Math.max(1, Math.floor((width * height) / (640 * 360))));
+}
+
+// ---- pictures ----------------------------------------------------------------------------------------------------
+
+/** What ffmpeg does to a frame: scale it, convert it, cut out a part. */
+export interface Picture {
+  readonly width: number;
+  readonly height: number;
+  readonly flags: 'area' | 'bicubic';
+  readonly crop: Rect;
+}
+
+/** How a pipe frame becomes the crops of the model. */
+export interface PicturePlan {
+  readonly picture: Picture;
+  /** One per crop; each writes [h, w, 3]. */
+  readonly resizers: readonly Resizer[];
+  readonly cropWidth: number;
+  readonly cropHeight: number;
+}
+
+/** `fast`: ffmpeg scales (area) and crops. `exact`: full frames, of which ffmpeg hands out the part that the crops read; sizes are resized here. */
+export function planPicture(recipe: PixelRecipe, width: number, height: number): PicturePlan {
+  const plan = pixelPlan(recipe, width, height);
+  const to = { width: plan.resizedWidth, height: plan.resizedHeight };
+  const { width: cropWidth, height: cropHeight } = plan.crops[0]!;
+  if (recipe.path === 'fast') {
+    const resizers = plan.crops.map(copier);
+    return { picture: { ...to, flags: 'area', crop: boundsOf(plan.crops) }, resizers, cropWidth, cropHeight };
+  }
+  const resizers = plan.crops.map((crop) => makeResizer(recipe.resize, { width, height }, to, crop));
+  // bicubic is ffmpeg's default; it acts only where pixels are not square or a stream changes its size.
+  const crop = boundsOf(resizers.map((resizer) => resizer.reads));
+  return { picture: { width, height, flags: 'bicubic', crop }, resizers, cropWidth, cropHeight };
+}
+
+// ---- the pass ----------------------------------------------------------------------------------------------------
+
+/** One pass over a stream. */
+export interface PassPlan {
+  readonly rate: Rational | 'source';
+  /** Seconds after the first frame; the whole video where absent. At a fixed rate the sampling grid starts at its start. */
+  readonly span?: Span | undefined;
+  /** Numbers of the samples to hand out, ascending, without repeats; all where absent. */
+  readonly take?: readonly number[] | undefined;
+  readonly picture: Picture;
+}
+
+/** A frame of the pass. */
+export interface Sample {
+  /** Counted from 0 over the samples of the plan (all of them, also those not taken). */
+  readonly number: number;
+  /** The source frame it shows, counted from 0 as decoded. */
+  readonly frame: number;
+  /** rgb24 [crop.height, crop.width, 3]; borrowed: valid until the next sample is asked for. */
+  readonly data: Uint8Array;
+}
+
+/** What a pass has measured. */
+export interface PassResult {
+  /** Time of every decoded source frame, seconds after the first; never falling. */
+  readonly times: readonly Seconds[];
+  /** Where the video ends: the last frame lasts as long as the mean of all. */
+  readonly end: Seconds;
+  /** Samples of the plan, taken or not. */
+  readonly sampleCount: number;
+  /** First time stamp minus the container's start time. */
+  readonly startOffset: Seconds;
+  /** False where the span ended before the video. */
+  readonly isWhole: boolean;
+  readonly decodeErrors: number;
+  readonly messages: MessageLog;
+  readonly warnings: readonly Warning[];
+}
+
+/** The number of samples at `rate` in a video that ends at `end`, from `span` on: those k with start + k / rate < end, 1 ms allowed. */
+export function sampleCountOf(end: Seconds, rate: Rational, span: Span | undefined): number {
+  const [from, to] = span ?? [0, Infinity];
+  return Math.max(0, Math.ceil(((Math.min(end, to) - from - displayTolerance) * rate.num) / rate.den));
+}
+
+/** End of a video whose frames start at `times`: the mean interval after the last. */
+export function endOf(times: ArrayLike<Seconds>, claimedRate: number): Seconds {
+  const last = times[times.length - 1];
+  if (last === undefined) return 0;
+  if (times.length > 1 && last > 0) return last + last / (times.length - 1);
+  return last + 1 / (claimedRate >= 1 && claimedRate <= 1000 ? claimedRate : 30);
+}
+
+/** Source frames of a span: [first, last + 1), frames on time within 1 ms. */
+export function framesInSpan(times: ArrayLike<Seconds>, span: Span | undefined): readonly [first: number, end: number] {
+  if (span === undefined) return [0, times.length];
+  const count = (limit: Seconds): number => {
+    let n = 0;
+    while (n < times.length && times[n]! < limit - displayTolerance) n++;
+    return n;
+  };
+  return [count(span[0]), count(span[1])];
+}
+
+/** Time stamps as they arrive, and the arithmetic of the filters in `filterChain`, in whole numbers as ffmpeg does it. */
+class Timeline {
+  readonly times: Seconds[] = [];
+  /** At a fixed rate: the first sample that a source frame can be. */
+  private readonly slots: number[] = [];
+  private firstPts = 0;
+  private lastPts = 0;
+  private firstMicros = 0n;
+
+  constructor(
+    private readonly timeBase: Rational,
+    private readonly rate: Rational | 'source',
+    private readonly spanStart: Seconds,
+  ) {}
+
+  add(stamp: number | undefined): void {
+    const count = this.times.length;
+    // A frame without a stamp, or with an earlier one, is on display when the one before it is.
+    const pts = count === 0 ? (stamp ?? 0) : Math.max(stamp ?? this.lastPts, this.lastPts);
+    if (count === 0) this.firstPts = pts;
+    this.lastPts = pts;
+    this.times.push(((pts - this.firstPts) * this.timeBase.num) / this.timeBase.den);
+    if (this.rate === 'source') return;
+    const micros = this.micros(pts);
+    if (count === 0) this.firstMicros = micros;
+    const late = micros - this.firstMicros - BigInt(lateMicros(this.spanStart));
+    const scaled = (late < 0n ? 0n : late) * BigInt(this.rate.num);
+    const unit = BigInt(this.rate.den) * 1_000_000n;
+    this.slots.push(Number((scaled + unit - 1n) / unit));
+  }
+
+  /** `settb=1/1000000`: to the nearest, halves away from zero. */
+  private micros(pts: number): bigint {
+    const scaled = BigInt(pts) * BigInt(this.timeBase.num) * 1_000_000n;
+    const den = BigInt(this.timeBase.den);
+    return scaled < 0n ? -((-scaled * 2n + den) / (den * 2n)) : (scaled * 2n + den) / (den * 2n);
+  }
+
+  startOffset(): Seconds {
+    return (this.firstPts * this.timeBase.num) / this.timeBase.den;
+  }
+
+  /** The frame that sample `number` shows, given one that an earlier sample showed; what the `fps` filter does. */
+  advance(frame: number, number: number, known: number): number {
+    while (frame + 1 < known && this.slots[frame + 1]! <= number) frame++;
+    return frame;
+  }
+}
+
+function lateMicros(spanStart: Seconds): number {
+  return Math.round((spanStart + displayTolerance) * 1e6);
+}
+
+const longestTake = 600;
+
+/** The filter chain of a plan, and the names of its two markers. */
+function filterChain(
+  input: DecodeInput,
+  plan: PassPlan,
+): { readonly filters: string; readonly sourceMark: string; readonly pipeMark: string } {
+  // Random, so that no text inside a file can imitate a marker's line.
+  const id = randomBytes(6).toString('hex');
+  const modern = input.tools.passthrough[0] === '-fps_mode';
+  // `metadata` costs nothing; in the builds of 2018 it cannot add to an empty set, and `showinfo` with its checksums stands in.
+  const mark = (name: string): string => (modern ? `metadata@${name}=mode=print:key=egolens` : `showinfo@${name}`);
+  const [sourceMark, pipeMark] = [`s${id}`, `p${id}`];
+  const filters = [`settb=${rationalText(input.timeBase)}`];
+  if (modern) filters.push('metadata=mode=add:key=egolens:value=1');
+  filters.push(mark(sourceMark));
+  if (plan.rate !== 'source') {
+    // The frame on display at k/rate: every stamp 1 ms early, then rounded up to the grid. Microseconds, because the
+    // subtraction would cost a whole tick in a coarse time base (1/25 in AVI).
+    filters.push(
+      'settb=1/1000000',
+      `setpts='max(0,PTS-STARTPTS-${lateMicros(plan.span?.[0] ?? 0)})'`,
+      `fps=${rationalText(plan.rate)}:round=up:start_time=0`,
+    );
+  } else {
+    if (plan.span !== undefined) {
+      const first = ((plan.span[0] - displayTolerance) * input.timeBase.den) / input.timeBase.num;
+      filters.push(`select='gte(pts-start_pts,${Math.ceil(first)})'`);
+    }
+    if (isSelected(plan)) filters.push(`select='${plan.take!.map((n) => `eq(n,${n})`).join('+')}'`);
+  }
+  const { width, height, flags, crop } = plan.picture;
+  filters.push(`scale=${width}:${height}:flags=${flags}`, 'format=rgb24');
+  if (crop.width !== width || crop.height !== height) {
+    filters.push(`crop=${crop.width}:${crop.height}:${crop.x}:${crop.y}`);
+  }
+  filters.push(mark(pipeMark));
+  return { filters: filters.join(','), sourceMark, pipeMark };
+}
+
+/** Does ffmpeg itself drop what is not taken? Only at the source's rate: there a frame's number cannot depend on how `fps` ends. */
+function isSelected(plan: PassPlan): boolean {
+  return plan.rate === 'source' && plan.take !== undefined && plan.take.length <= longestTake;
+}
+
+/**
+ * Decode a video once and hand out the samples of the plan in order.
+ *
+ * @throws EgolensError decode.no_frames, decode.encrypted and the classified codes when nothing could be decoded; tool.failed,
+ *   decode.failed when ffmpeg was killed; run.interrupted, decode.stalled, limit.time. A file that yields frames and then fails
+ *   is no error: the result carries the warning.
+ */
+export async function* decodeSamples(
+  input: DecodeInput,
+  plan: PassPlan,
+  options: RunLimits & { readonly onProgress?: ((decodedFrames: number) => void) | undefined } = {},
+): AsyncGenerator<Sample, PassResult> {
+  const { filters, sourceMark, pipeMark } = filterChain(input, plan);
+  const timeline = new Timeline(input.timeBase, plan.rate, plan.span?.[0] ?? 0);
+  /** For each pipe frame: source frames decoded when it left. */
+  const knownAt: number[] = [];
+  let wake: (() => void) | undefined;
+  const onInfo = (text: string): void => {
+    const line = /^\[\w+@(\w+)\] (?:frame|n):\s*\d+\s+pts:\s*(-?\d+|NOPTS)/.exec(text);
+    if (!line) return;
+    if (line[1] === sourceMark) {
+      timeline.add(line[2] === 'NOPTS' ? undefined : Number(line[2]));
+      options.onProgress?.(timeline.times.length);
+    } else if (line[1] === pipeMark) {
+      knownAt.push(timeline.times.length);
+      wake?.();
+    }
+  };
+  await using run = await startFfmpeg(
+    input.tools,
+    input.path,
+    {
+      // No new filter graph where a stream changes its size: it would forget where it is; `scale` adapts.
+      input: ['-threads', String(input.threads), '-reinit_filter', '0'],
+      output: [
+        ...['-map', `0:${input.streamIndex}`, '-an', '-sn', '-dn', '-vf', filters],
+        ...input.tools.passthrough,
+        ...['-pix_fmt', 'rgb24', '-c:v', 'rawvideo', '-f', 'rawvideo'],
+      ],
+    },
+    onInfo,
+    options,
+  );
+  let isOver = false;
+  void run.over.then(() => {
+    isOver = true;
+    wake?.();
+  });
+  const markOf = async (pipeFrame: number): Promise<number | undefined> => {
+    while (knownAt.length <= pipeFrame && !isOver) {
+      await new Promise<void>((done) => (wake = done));
+    }
+    return knownAt[pipeFrame];
+  };
+
+  const data = new Uint8Array(plan.picture.crop.width * plan.picture.crop.height * 3);
+  const wanted = plan.take === undefined || isSelected(plan) ? undefined : new Set(plan.take);
+  const spanEnd = plan.span?.[1] ?? Infinity;
+  const fixedRate = plan.rate === 'source' ? undefined : plan.rate;
+  const countNow = (): number =>
+    fixedRate === undefined
+      ? Infinity
+      : sampleCountOf(endOf(timeline.times, input.claimedRate), fixedRate, plan.span);
+  let frame = 0;
+  let number = 0;
+  let surplus = 0;
+  let stopped = false;
+  for (let pipeFrame = 0; !stopped; pipeFrame++) {
+    if ((await run.read(data)) < data.length) break;
+    const known = await markOf(pipeFrame);
+    if (known === undefined) break;
+    if (fixedRate === undefined) {
+      frame = known - 1;
+      if (timeline.times[frame]! >= spanEnd - displayTolerance) stopped = true;
+      else yield { number: isSelected(plan) ? plan.take![pipeFrame]! : pipeFrame, frame, data };
+      number = pipeFrame + 1;
+      continue;
+    }
+    if (pipeFrame >= sampleCountOf(spanEnd, fixedRate, plan.span)) {
+      stopped = true;
+      continue;
+    }
+    frame = timeline.advance(frame, pipeFrame, known);
+    // A sample leaves `fps` when the next source frame is known to come later, or when there is none: then this is the video's end,
+    // and how often the last frame is repeated is our rule, not the filter's.
+    const isTail = frame === known - 1;
+    if (isTail && pipeFrame >= countNow()) {
+      // The end is reached; only an old build goes on for long here (a late start counts as length).
+      if (++surplus > 300) stopped = true;
+      continue;
+    }
+    number = pipeFrame + 1;
+    if (wanted?.has(pipeFrame) ?? true) yield { number: pipeFrame, frame, data };
+  }
+  const messages = await endOfRun(input, run, timeline.times.length, stopped);
+  const isWhole = !stopped || surplus > 0;
+  const end = endOf(timeline.times, input.claimedRate);
+  if (fixedRate !== undefined && isWhole && timeline.times.length > 0) {
+    for (; number < countNow(); number++) {
+      frame = timeline.advance(frame, number, timeline.times.length);
+      if (wanted?.has(number) ?? true) yield { number, frame, data };
+    }
+  }
+  const [first, last] = framesInSpan(timeline.times, plan.span);
+  return {
+    times: timeline.times,
+    end,
+    sampleCount: fixedRate === undefined ? last - first : sampleCountOf(end, fixedRate, plan.span),
+    startOffset: timeline.startOffset(),
+    isWhole,
+    decodeErrors: messages.errorCount,
+    messages,
+    warnings: [...input.warnings, ...warningsOf(messages)],
+  };
+}
+
+/** Messages of a run that yielded frames; throws what makes the file a failure. */
+async function endOfRun(input: DecodeInput, run: FfmpegRun, frames: number, stopped: boolean): Promise<MessageLog> {
+  if (stopped) return run.messages();
+  const { messages, error, killed } = await run.finish();
+  if (killed && error !== undefined) throw error;
+  if (frames > 0 && error?.code !== 'limit.memory') return messages;
+  const name = basename(input.path);
+  if (input.isEncrypted) {
+    throw new EgolensError('decode.encrypted', `\`${name}\`: the video stream is encrypted; expected a readable one`);
+  }
+  if (error !== undefined && error.code !== 'decode.failed' && error.code !== 'input.not_a_video') throw error;
+  const said = messages.firstErrors[0];
+  throw new EgolensError(
+    'decode.no_frames',
+    `\`${name}\`: no frame could be decoded${said === undefined ? '' : `: ${said}`}`,
+    error === undefined ? {} : { cause: error },
+  );
+}
+
+function warningsOf(messages: MessageLog): readonly Warning[] {
+  const warnings: Warning[] = [];
+  if (saysTruncated([...messages.firstErrors, ...messages.tail])) {
+    warnings.push({ code: 'decode.truncated', message: 'the file is cut off; what comes before was used' });
+  }
+  if (messages.errorCount > 0) {
+    const first = messages.firstErrors[0]!;
+    warnings.push({ code: 'decode.damaged', message: `${messages.errorCount} decoding errors, the first: ${first}` });
+  }
+  return warnings;
+}
+
+/** A pass for the times alone: a few pixels of each frame, so that ffmpeg has something to write and dies with us. */
+export async function decodeTimes(
+  input: DecodeInput,
+  options: RunLimits & { readonly onProgress?: ((decodedFrames: number) => void) | undefined } = {},
+): Promise<PassResult> {
+  const picture: Picture = { width: 2, height: 2, flags: 'area', crop: { x: 0, y: 0, width: 2, height: 2 } };
+  const samples = decodeSamples(input, { rate: 'source', picture }, options);
+  for (;;) {
+    const next = await samples.next();
+    if (next.done === true) return next.value;
+  }
+}
+
+/** Text for a cache key: everything of decoding that changes pixels or times besides the recipe. */
+export function decodeKey(input: Pick<DecodeInput, 'streamIndex' | 'threads'>): string {
+  return `decode/1 stream=${input.streamIndex} threads=${input.threads}`;
+}
+
+/** Frames a second as a number, 0 for `0/0`. */
+export function rateNumber(rate: Rational | undefined): number {
+  return rate === undefined ? 0 : rationalNumber(rate);
+}
