@@ -118,20 +118,21 @@ export async function beginFile(target: string): Promise<PendingFile> {
       { cause },
     );
   }
-  let open_ = true;
+  let isOpen = true;
+  let isPending = true;
   return {
     handle,
     async commit() {
       await handle.sync();
       await handle.close();
-      open_ = false;
+      isOpen = false;
       await rename(temporary, target);
+      isPending = false;
     },
     async [Symbol.asyncDispose]() {
-      if (!open_) return;
-      open_ = false;
-      await handle.close();
-      await rm(temporary, { force: true });
+      if (isOpen) await handle.close();
+      if (isPending) await rm(temporary, { force: true });
+      isOpen = isPending = false;
     },
   };
 }

@@ -8,7 +8,10 @@ export function memorySource(name: string, bytes: Uint8Array): ByteSource {
     size: bytes.length,
     read(offset, length) {
       const fault = rangeFault(name, bytes.length, offset, length);
-      return fault === null ? Promise.resolve(bytes.slice(offset, offset + length)) : Promise.reject(fault);
+      // Not `slice`: that of a Buffer shares memory.
+      return fault === null
+        ? Promise.resolve(new Uint8Array(bytes.subarray(offset, offset + length)))
+        : Promise.reject(fault);
     },
   };
 }

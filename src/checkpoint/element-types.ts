@@ -43,7 +43,7 @@ export const elementTypes: { readonly [T in StoredType]: ElementType } = {
 /** Bytes as float32 values. The bytes are moved first when they do not start at a multiple of the element size. */
 export function floatsOf(type: StoredType, bytes: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
   const { size, toFloat32 } = elementTypes[type];
-  return toFloat32(bytes.byteOffset % size === 0 ? bytes : bytes.slice());
+  return toFloat32(bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes));
 }
 
 /** On bit patterns: a checkpoint in half precision has some 10^9 of them, and a function call for each would be felt. */

@@ -55,7 +55,7 @@ export async function readNpyRows(
   // Nothing may be read as an array of wide elements that does not start at a multiple of their size.
   return {
     storedType,
-    tensor: converted(storedType, shape, bytes.byteOffset % size === 0 ? bytes : bytes.slice(), source.name),
+    tensor: converted(storedType, shape, bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes), source.name),
   };
 }
 

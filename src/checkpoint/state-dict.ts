@@ -100,7 +100,8 @@ function fromPth(file: PthFile, fileName: string, options: CheckpointOptions): C
   }
   const tried = options.weightsKey === undefined ? weightsKeys : [options.weightsKey];
   const found = top === null ? `the file holds ${describe(file.root)}` : `top-level keys are ${nameList(topLevelKeys)}`;
-  const foreign = file.foreignNames.length === 0 ? '' : `; it names ${nameList(file.foreignNames, 4)}, which is never called`;
+  const foreign =
+    file.foreignNames.length === 0 ? '' : `; it names ${nameList(file.foreignNames, 4)}, which is never called`;
   throw new EgolensError(
     'checkpoint.unsupported',
     `\`${fileName}\`: no dictionary of tensors under ${nameList(tried)}, nor at the top level; ${found}${foreign}`,

@@ -1,10 +1,20 @@
 import { readFileSync, readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { EgolensError } from '../errors.js';
 import { rational, rationalText } from '../time.js';
 import type { JsonValue } from '../json.js';
 import type { Preset, Rational } from '../types.js';
 
 const folder = new URL('./presets/', import.meta.url);
+const labelFolder = new URL('./labels/', import.meta.url);
+
+/** The class lists that come with the program: name -> path. Which checkpoint has which order: docs/models.md. */
+export function labelLists(): ReadonlyMap<string, string> {
+  const files = readdirSync(labelFolder)
+    .filter((file) => file.endsWith('.json'))
+    .sort();
+  return new Map(files.map((file) => [file.slice(0, -'.json'.length), fileURLToPath(new URL(file, labelFolder))]));
+}
 
 /** Names of the presets that come with the program, sorted. */
 export function presetNames(): readonly string[] {

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { assertValid } from '../check.js';
 import { keyReportError, matchKeys } from '../checkpoint/match-keys.js';
 import { writeNpy } from '../checkpoint/npy.js';
 import { openCheckpoint, type Checkpoint } from '../checkpoint/state-dict.js';
@@ -13,7 +14,7 @@ import { modelsFolder } from '../hub/cache.js';
 import { jsonText, type JsonValue } from '../json.js';
 import { modelDigest, readLabels, type ModelManifest, type PortInfo } from '../models/folder.js';
 import { familyOf } from '../models/index.js';
-import { presetJson } from '../models/presets.js';
+import { labelLists, parsePreset, presetJson, readPreset } from '../models/presets.js';
 import { graphFiles, type ModelSpec } from '../models/spec.js';
 import { bytesOf, sizeOf, tensor } from '../tensor.js';
 import type { AnyTensor, Preset, Progress, StateDict } from '../types.js';
@@ -153,6 +154,23 @@ async function readJsonObject(path: string, code: 'model.config'): Promise<Recor
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** A label list by path, or by the name of one that comes with the program. @throws EgolensError input.not_found */
+export async function labelsPath(nameOrPath: string): Promise<string> {
+  if (await pathExists(nameOrPath)) return nameOrPath;
+  const path = labelLists().get(nameOrPath);
+  if (path !== undefined) return path;
+  const names = [...labelLists().keys()].join(', ');
+  throw new EgolensError('input.not_found', `no label list \`${nameOrPath}\`: neither a file nor one of ${names}`);
+}
+
+/** A preset by name, `name@version`, or path of a preset file. @throws EgolensError usage.flag, data.invalid */
+export async function presetOf(nameOrPath: string): Promise<Preset> {
+  if (!nameOrPath.endsWith('.json')) return readPreset(nameOrPath);
+  const value = await readJsonObject(nameOrPath, 'model.config');
+  await assertValid('egolens.preset/1', value, nameOrPath);
+  return parsePreset(value);
 }
 
 async function checkedLabels(path: string, spec: ModelSpec): Promise<JsonValue> {

@@ -1,4 +1,4 @@
-import { assert } from '../errors.js';
+import { assert, EgolensError } from '../errors.js';
 
 interface Waiting {
   readonly resolve: (buffer: ArrayBuffer) => void;
@@ -54,7 +54,7 @@ export class BufferPool implements Disposable {
 
   /** Waiters and later takers are refused; buffers that still come back are dropped. */
   [Symbol.dispose](): void {
-    this.#end(new Error('the buffer pool was disposed'));
+    this.#end(new EgolensError('run.interrupted', 'the buffer pool was disposed'));
   }
 
   #end(reason: unknown): void {

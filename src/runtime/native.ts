@@ -1,9 +1,9 @@
 import { createRequire } from 'node:module';
 import type * as Ort from 'onnxruntime-node';
 import type { OnnxValue } from '../graph/onnx.js';
-import { isFloat } from './checks.js';
 import { halfToFloat, zeros } from '../tensor.js';
 import type { AnyTensor, DType, Tensor } from '../types.js';
+import { isFloat } from './checks.js';
 import type { Feeds, GraphProgram } from './protocol.js';
 
 /**

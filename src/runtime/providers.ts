@@ -88,7 +88,8 @@ export async function tryDevice(place: Place, options: ProbeOptions): Promise<Pr
   return judge(provider, await probeDevice({ provider, index }, options), remedy);
 }
 
-function judge(name: GpuName, answer: ProbeAnswer, remedy: string): ProviderReport {
+/** What a trial means: usable or not, and with which form of attention. */
+export function judge(name: GpuName, answer: ProbeAnswer, remedy: string): ProviderReport {
   if (!answer.ok) return { name, ok: false, why: answer.why, remedy };
   const { error, fusedError, milliseconds } = answer;
   if (error === null || error > deviceTolerance) {

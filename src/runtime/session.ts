@@ -41,7 +41,7 @@ export interface Session extends AsyncDisposable {
 export interface SessionOptions {
   /** Path of the graph file with fused attention (files.md 4). */
   readonly graph: string;
-  /** The same with separate attention, for devices whose fused attention fails the self-check. */
+  /** The same with separate attention, for devices whose fused attention fails the self-check. Leave it out only where `graph` has no fused attention: it is run as it is then. */
   readonly fallbackGraph?: string;
   /** As the user gave it, or what `chooseProvider` found (choose once, open often). */
   readonly device: string | Choice;

@@ -120,7 +120,7 @@ test.each(schemaNames)('%s accepts its example, and unknown members in it', asyn
 test.each(schemaNames)('%s refuses its example without any one of the required members', async (name) => {
   const validator = await loadValidator(name);
   for (const key of validator.schema['required'] as string[]) {
-    const { [key]: _, ...rest } = goodByName[name] ?? {};
+    const rest = Object.fromEntries(Object.entries(goodByName[name] ?? {}).filter(([member]) => member !== key));
     expect(findings(validator, rest).map(({ at }) => at)).toContain(`/${key}`);
   }
 });

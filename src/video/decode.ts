@@ -26,6 +26,8 @@ export interface DecodeInput {
   readonly height: number;
   /** Frames a second as the header claims; used only for the length of a single frame. */
   readonly claimedRate: number;
+  /** First time stamp of the stream minus that of the container, as the header tells them. */
+  readonly headerOffset: Seconds;
   readonly threads: number;
   readonly isEncrypted: boolean;
   readonly warnings: readonly Warning[];
@@ -138,10 +140,15 @@ export function framesInSpan(times: ArrayLike<Seconds>, span: Span | undefined):
   if (span === undefined) return [0, times.length];
   const count = (limit: Seconds): number => {
     let n = 0;
-    while (n < times.length && times[n]! < limit - displayTolerance) n++;
+    while (n < times.length && times[n]! < onTime(limit)) n++;
     return n;
   };
   return [count(span[0]), count(span[1])];
+}
+
+/** The earliest time stamp that counts as `limit`; off the round numbers by a nanosecond, so that no boundary hangs on a rounding. */
+function onTime(limit: Seconds): Seconds {
+  return limit - displayTolerance - 1e-9;
 }
 
 /** Time stamps as they arrive, and the arithmetic of the filters in `filterChain`, in whole numbers as ffmpeg does it. */
@@ -182,8 +189,13 @@ class Timeline {
     return scaled < 0n ? -((-scaled * 2n + den) / (den * 2n)) : (scaled * 2n + den) / (den * 2n);
   }
 
-  startOffset(): Seconds {
-    return (this.firstPts * this.timeBase.num) / this.timeBase.den;
+  /**
+   * First time stamp minus the container's start. ffmpeg counts from that start, but since 5.1, in transport and program
+   * streams, from the start of the streams in use; then the header's offset is what is missing.
+   */
+  startOffset(headerOffset: Seconds): Seconds {
+    const seen = (this.firstPts * this.timeBase.num) / this.timeBase.den;
+    return seen >= headerOffset - displayTolerance ? seen : seen + headerOffset;
   }
 
   /** The frame that sample `number` shows, given one that an earlier sample showed; what the `fps` filter does. */
@@ -223,7 +235,7 @@ function filterChain(
     );
   } else {
     if (plan.span !== undefined) {
-      const first = ((plan.span[0] - displayTolerance) * input.timeBase.den) / input.timeBase.num;
+      const first = (onTime(plan.span[0]) * input.timeBase.den) / input.timeBase.num;
       filters.push(`select='gte(pts-start_pts,${Math.ceil(first)})'`);
     }
     if (isSelected(plan)) filters.push(`select='${plan.take!.map((n) => `eq(n,${n})`).join('+')}'`);
@@ -315,7 +327,7 @@ export async function* decodeSamples(
     if (known === undefined) break;
     if (fixedRate === undefined) {
       frame = known - 1;
-      if (timeline.times[frame]! >= spanEnd - displayTolerance) stopped = true;
+      if (timeline.times[frame]! >= onTime(spanEnd)) stopped = true;
       else yield { number: isSelected(plan) ? plan.take![pipeFrame]! : pipeFrame, frame, data };
       number = pipeFrame + 1;
       continue;
@@ -340,8 +352,9 @@ export async function* decodeSamples(
   const isWhole = !stopped || surplus > 0;
   const end = endOf(timeline.times, input.claimedRate);
   if (fixedRate !== undefined && isWhole && timeline.times.length > 0) {
+    if (number === 0) throw new EgolensError('decode.no_frames', `\`${basename(input.path)}\`: ffmpeg resampled to no frame`);
+    // The pixels at hand are those of the last pipe frame, and so is the frame number that goes with them.
     for (; number < countNow(); number++) {
-      frame = timeline.advance(frame, number, timeline.times.length);
       if (wanted?.has(number) ?? true) yield { number, frame, data };
     }
   }
@@ -350,7 +363,7 @@ export async function* decodeSamples(
     times: timeline.times,
     end,
     sampleCount: fixedRate === undefined ? last - first : sampleCountOf(end, fixedRate, plan.span),
-    startOffset: timeline.startOffset(),
+    startOffset: timeline.startOffset(input.headerOffset),
     isWhole,
     decodeErrors: messages.errorCount,
     messages,

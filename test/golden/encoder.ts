@@ -1,0 +1,313 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { readNpy } from '../../src/checkpoint/npy.js';
+import { openFileSource } from '../../src/files.js';
+import { resampleTable, sinusoidTable, type Grid } from '../../src/models/positions.js';
+import { openModelFolder } from '../../src/models/folder.js';
+import { tubeMask } from '../../src/models/videomae-family.js';
+import { interpolatedTable } from '../../src/models/videomae.js';
+import { encodeArrays } from '../../src/pipeline/encode.js';
+import { importModel } from '../../src/pipeline/import-model.js';
+import { openSession } from '../../src/runtime/session.js';
+import type { AnyTensor, Normalisation, PixelRecipe, Tensor } from '../../src/types.js';
+import { makeResizer, normalise, pixelDType, pixelPlan, type Pixels } from '../../src/video/resize.js';
+import { samplers } from '../../src/video/sampling.js';
+import { maxAbs, type Comparison, type Runner } from './results.js';
+
+interface ModelCase {
+  readonly family: string;
+  readonly checkpoint: { readonly file: string };
+  readonly files: Readonly<Record<string, { readonly role: string; readonly shape: readonly number[] }>>;
+  readonly outputs: Readonly<
+    Record<
+      string,
+      { readonly file?: string; readonly value?: number; readonly tolerance: { readonly fp32_max_abs: number } }
+    >
+  >;
+  readonly config: Readonly<Record<string, unknown>>;
+}
+
+async function readArray(path: string): Promise<AnyTensor> {
+  await using source = await openFileSource(path);
+  return (await readNpy(source)).tensor;
+}
+
+const numbers = (value: AnyTensor): ArrayLike<number> => Array.from(value.data as ArrayLike<number | bigint>, Number);
+
+async function readJson<T>(path: string): Promise<T> {
+  return JSON.parse(await readFile(path, 'utf8')) as T;
+}
+
+/**
+ * A model case, end to end as a user goes: import the checkpoint with the case file as configuration, encode the arrays, compare every
+ * output. The other graphs over the same weights (separate attention, normalised input) are held to the same numbers.
+ */
+const runModel: Runner = async (path) => {
+  const golden = await readJson<ModelCase>(join(path, 'case.json'));
+  const work = await mkdtemp(join(tmpdir(), 'egolens-golden-'));
+  try {
+    const caseFile = join(path, 'case.json');
+    const model = join(work, 'model');
+    await importModel(join(path, golden.checkpoint.file), { arch: golden.family, config: caseFile, output: model });
+    const arrays = arrayFiles(path);
+    const comparisons: Comparison[] = [];
+    for (const frames of ['frames.npy', 'input.npy']) {
+      if (!existsSync(join(path, frames))) continue;
+      const output = join(work, frames);
+      await encodeArrays([join(path, frames)], { model, output, arrays, device: 'cpu' }).next();
+      const computed = async (name: string): Promise<AnyTensor> => await readArray(join(output, `${name}.npy`));
+      comparisons.push(...(await compareOutputs(golden, path, computed, frames)));
+    }
+    comparisons.push(...(await compareSeparate(golden, path, model, arrays)));
+    comparisons.push(...(await comparePositions(golden, path, model)));
+    return comparisons;
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+};
+
+function arrayFiles(path: string): Record<string, string> {
+  const files = { mask: join(path, 'mask.npy'), decode_mask: join(path, 'decode_mask.npy') };
+  return Object.fromEntries(Object.entries(files).filter(([, file]) => existsSync(file)));
+}
+
+async function compareOutputs(
+  golden: ModelCase,
+  path: string,
+  computed: (name: string) => Promise<AnyTensor>,
+  from: string,
+): Promise<Comparison[]> {
+  const comparisons: Comparison[] = [];
+  for (const [name, { file, value, tolerance }] of Object.entries(golden.outputs)) {
+    const expected = file === undefined ? [value!] : numbers(await readArray(join(path, file)));
+    const found = await computed(name);
+    if (file !== undefined) {
+      const shape = golden.files[file]!.shape;
+      if (found.shape.join() !== shape.join())
+        throw new Error(`${name}: shape ${found.shape.join()}, expected ${shape.join()}`);
+    }
+    comparisons.push({
+      what: `${name} from ${from}`,
+      error: maxAbs(numbers(found), expected),
+      tolerance: tolerance.fp32_max_abs,
+    });
+  }
+  if (existsSync(join(path, 'targets.npy'))) {
+    const expected = numbers(await readArray(join(path, 'targets.npy')));
+    comparisons.push({
+      what: `targets from ${from}`,
+      error: maxAbs(numbers(await computed('targets')), expected),
+      tolerance: 1e-4,
+    });
+  }
+  return comparisons;
+}
+
+/** The WebGPU form of the graph, run by the cpu provider. */
+async function compareSeparate(
+  golden: ModelCase,
+  path: string,
+  folder: string,
+  arrays: Readonly<Record<string, string>>,
+): Promise<Comparison[]> {
+  const model = await openModelFolder(folder);
+  const frames = await readArray(join(path, 'frames.npy'));
+  const shape = frames.shape.length === 4 ? [1, ...frames.shape] : frames.shape;
+  const named: Record<string, AnyTensor> = {};
+  for (const [name, file] of Object.entries(arrays)) named[name] = await readArray(file);
+  await using session = await openSession({ graph: join(folder, 'graph.webgpu.onnx'), device: 'cpu' });
+  const feeds = { frames: { ...frames, shape }, ...model.spec.feeds(named, shape[0]!) } as Record<string, AnyTensor>;
+  const results = await session.run(feeds, Object.keys(model.manifest.outputs));
+  return await compareOutputs(golden, path, (name) => Promise.resolve(results[name]!), 'the separate form');
+}
+
+/** `pos_embed.npy`: the positional table after interpolation. */
+async function comparePositions(golden: ModelCase, path: string, folder: string): Promise<Comparison[]> {
+  const file = join(path, 'pos_embed.npy');
+  if (!existsSync(file)) return [];
+  const { config } = (await openModelFolder(folder)).manifest as unknown as { config: Record<string, number> };
+  const geometry = {
+    frames: config['all_frames']!,
+    size: config['img_size']!,
+    patch: config['patch_size']!,
+    tubelet: config['tubelet_size']!,
+  };
+  const table = interpolatedTable({ ...geometry, mean: [0, 0, 0], std: [1, 1, 1] }, Number(golden.config['embed_dim']));
+  return [{ what: 'pos_embed', error: maxAbs(table.data, numbers(await readArray(file))), tolerance: 1e-6 }];
+}
+
+/** Positional tables and tube masks. */
+const runTables: Runner = async (path) => {
+  const golden = await readJson<{
+    readonly tolerance: { readonly fp32_max_abs: number };
+    readonly tube_mask_counts: readonly {
+      grid: Grid;
+      ratio: number;
+      masked_per_frame: number;
+      visible_total: number;
+    }[];
+  }>(join(path, 'case.json'));
+  const tolerance = golden.tolerance.fp32_max_abs;
+  const sinusoid = (await readArray(join(path, 'sinusoid.npy'))) as Tensor<'float32'>;
+  const resampled = (await readArray(join(path, 'sinusoid_interpolated.npy'))) as Tensor<'float32'>;
+  const width = resampled.shape[1]!;
+  // 8 x 14 x 14 -> 10 x 16 x 16, as the case says
+  const [from, to] = [
+    [8, 14, 14],
+    [resampled.shape[0]! / 256, 16, 16],
+  ] as const satisfies [Grid, Grid];
+  const comparisons: Comparison[] = [
+    {
+      what: 'sinusoid',
+      error: maxAbs(sinusoidTable(sinusoid.shape[0]!, sinusoid.shape[1]!).data, sinusoid.data),
+      tolerance,
+    },
+    {
+      what: 'sinusoid_interpolated',
+      error: maxAbs(resampleTable(sinusoidTable(8 * 14 * 14, width), from, to).data, resampled.data),
+      tolerance,
+    },
+  ];
+  for (const [key, value] of Object.entries(golden)) {
+    const size = /^sinusoid_(\d+)x(\d+)$/.exec(key);
+    if (!size) continue;
+    const { data } = sinusoidTable(Number(size[1]), Number(size[2]));
+    const { sum, sum_abs } = value as unknown as { sum: number; sum_abs: number };
+    const total = data.reduce((a, b) => a + b, 0);
+    const totalAbs = data.reduce((a, b) => a + Math.abs(b), 0);
+    comparisons.push({ what: `${key} sum`, error: Math.abs(total - sum) / sum_abs, tolerance });
+    comparisons.push({ what: `${key} sum_abs`, error: Math.abs(totalAbs - sum_abs) / sum_abs, tolerance });
+  }
+  for (const { grid, ratio, masked_per_frame, visible_total } of golden.tube_mask_counts) {
+    const geometry = { frames: grid[0], tubelet: 1, patch: 1, size: grid[1], mean: [0, 0, 0], std: [1, 1, 1] } as const;
+    if (grid[1] !== grid[2]) continue; // our models take square frames only
+    const mask = tubeMask(geometry, ratio, 1).data;
+    const hidden = mask.reduce((a, b) => a + b, 0);
+    const what = `tube mask ${grid.join('x')} at ${ratio}`;
+    comparisons.push({ what, error: Math.abs(hidden / grid[0] - masked_per_frame), tolerance: 0.1 });
+    comparisons.push({ what, error: Math.abs(mask.length - hidden - visible_total), tolerance: 0.1 });
+  }
+  return comparisons;
+};
+
+const imagenet: Normalisation = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+const clip: Normalisation = { mean: [0.48145466, 0.4578275, 0.40821073], std: [0.26862954, 0.26130258, 0.27577711] };
+const slowfast: Normalisation = { mean: [0.45, 0.45, 0.45], std: [0.225, 0.225, 0.225] };
+const plain: Normalisation = { mean: [0, 0, 0], std: [1, 1, 1] };
+
+/** The recipe behind a view's name; the crop's number is the name's last digit. */
+const views: readonly (readonly [
+  start: string,
+  recipe: Omit<PixelRecipe, 'size' | 'path'>,
+  statistics: Normalisation,
+])[] = [
+  ['videomae_test_crop', { resize: 'opencv-bilinear', to: 'short-side', crop: 'three' }, imagenet],
+  ['videomae_val_center', { resize: 'opencv-bilinear', to: 'short-side', crop: 'center' }, imagenet],
+  ['videomae_v2_tad', { resize: 'torch-bilinear', to: 'stretch', crop: 'none' }, plain],
+  [
+    'uniformerv2_test_crop',
+    { resize: 'torch-bilinear', to: 'short-side', crop: 'three', offsets: 'uniformerv2' },
+    slowfast,
+  ],
+  ['internvideo_mm_demo', { resize: 'pil-bilinear', to: 'short-side', crop: 'center' }, clip],
+  ['viclip_demo', { resize: 'opencv-bilinear', to: 'stretch', crop: 'none' }, imagenet],
+  ['viclip_eval', { resize: 'torch-bicubic', to: 'stretch', crop: 'none' }, imagenet],
+];
+
+/** Official resize, crop and normalisation of one clip. */
+const runPreprocessing: Runner = async (path) => {
+  const golden = await readJson<{
+    readonly views: Record<string, unknown>;
+    readonly tolerance: { readonly exact_max_abs: number };
+  }>(join(path, 'case.json'));
+  const frames = (await readArray(join(path, 'frames.npy'))) as Tensor<'uint8'>;
+  const comparisons: Comparison[] = [];
+  for (const name of Object.keys(golden.views)) {
+    const expected = (await readArray(join(path, `${name}.npy`))) as Tensor<'float32'>;
+    const view = views.find(([start]) => name.startsWith(start));
+    if (!view) throw new Error(`no recipe for view ${name}`);
+    const size = expected.shape[2]!;
+    const shortSide = name.startsWith('internvideo_mm') ? { shortSide: Math.trunc((size * 256) / 224) } : {};
+    const recipe: PixelRecipe = { path: 'exact', size, ...view[1], ...shortSide };
+    const pixels = preprocess(recipe, frames, Number(/\d$/.exec(name)?.[0] ?? 0));
+    comparisons.push({
+      what: name,
+      error: maxAbs(normalise(pixels, view[2]), expected.data),
+      tolerance: golden.tolerance.exact_max_abs,
+    });
+  }
+  const resized = (await readArray(join(path, 'videomae_resized.npy'))) as Tensor<'uint8'>;
+  const whole: PixelRecipe = {
+    path: 'exact',
+    resize: 'opencv-bilinear',
+    to: 'short-side',
+    size: resized.shape[1]!,
+    crop: 'none',
+  };
+  comparisons.push({
+    what: 'videomae_resized',
+    error: maxAbs(preprocess(whole, frames), resized.data),
+    tolerance: 0.5,
+  });
+  return comparisons;
+};
+
+/** Each frame of [t, h, w, 3] through one crop of the recipe. */
+function preprocess(recipe: PixelRecipe, frames: Tensor<'uint8'>, view = 0): Pixels {
+  const [count, height, width] = frames.shape as [number, number, number, number];
+  const plan = pixelPlan(recipe, width, height);
+  const crop = plan.crops[view]!;
+  const to = { width: plan.resizedWidth, height: plan.resizedHeight };
+  const resizer = makeResizer(recipe.resize, { width, height }, to, crop);
+  const length = crop.width * crop.height * 3;
+  const out = pixelDType(recipe) === 'float32' ? new Float32Array(count * length) : new Uint8Array(count * length);
+  const frameBytes = width * height * 3;
+  for (let i = 0; i < count; i++) {
+    const frame = frames.data.subarray(i * frameBytes, (i + 1) * frameBytes);
+    resizer.apply(frame, { x: 0, y: 0, width, height }, out.subarray(i * length, (i + 1) * length));
+  }
+  return out;
+}
+
+interface SamplingCase {
+  readonly frames: number;
+  readonly rate?: number;
+  readonly num_frames?: number;
+  readonly clips?: number;
+  readonly stride?: number;
+  readonly views?: readonly (readonly number[])[];
+  readonly indices?: readonly number[];
+  readonly starts?: readonly number[];
+}
+
+/** Frame indices of the official samplers: equal or not. */
+const runSampling: Runner = async (path) => {
+  const golden = await readJson<Record<string, { readonly cases?: readonly SamplingCase[] }>>(path);
+  const comparisons: Comparison[] = [];
+  for (const [name, { cases = [] }] of Object.entries(golden)) {
+    for (const one of cases) {
+      const sampler = samplers[name];
+      if (!sampler) throw new Error(`no sampler ${name}`);
+      const frames = one.num_frames ?? one.views?.[0]?.length ?? (one.starts ? 16 : 8);
+      const clips = one.clips ?? one.views?.length ?? 1;
+      const found = sampler(one.frames, { frames, step: one.rate ?? 1, hop: one.stride ?? frames, clips });
+      const expected =
+        one.views ??
+        (one.indices ? [one.indices] : one.starts!.map((start) => Array.from({ length: 16 }, (_, i) => start + i)));
+      const equal = JSON.stringify(found) === JSON.stringify(expected);
+      comparisons.push({ what: `${name} of ${one.frames} frames`, error: equal ? 0 : 1, tolerance: 0.5 });
+    }
+  }
+  return comparisons;
+};
+
+/** Runner of each built family below `encoder/`. */
+export const encoderRunners: Readonly<Record<string, Runner>> = {
+  'encoder/videomae-classifier': runModel,
+  'encoder/videomae-pretraining': runModel,
+  'encoder/tables': runTables,
+  'encoder/preprocessing': runPreprocessing,
+  'encoder/sampling': runSampling,
+};
