@@ -55,11 +55,8 @@ function resampleAxis(
 ): Float64Array {
   if (from === to) return values;
   const out = new Float64Array(outer * to * inner);
-  // torch places the samples in float32; in double they would sit up to 1e-6 beside them.
-  const scale = Math.fround(from / to);
   for (let k = 0; k < to; k++) {
-    const position = Math.fround(Math.fround(scale * (k + 0.5)) - 0.5);
-    for (const [index, weight] of taps(position, from)) {
+    for (const [index, weight] of taps(((k + 0.5) * from) / to - 0.5, from)) {
       for (let o = 0; o < outer; o++) {
         const source = (o * from + index) * inner;
         const target = (o * to + k) * inner;

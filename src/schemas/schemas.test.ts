@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { findings, loadValidator, schemaNames, type SchemaName } from '../check.js';
 
@@ -104,20 +105,79 @@ const good = {
     host: 'lab2',
     pid: 12,
   },
+  'egolens.probe/1': {
+    schema: 'egolens.probe/1',
+    input: 'a.mp4',
+    bytes: 5,
+    container: 'mov,mp4',
+    streams: [
+      {
+        index: 0,
+        kind: 'video',
+        codec: 'h264',
+        chosen: true,
+        isDefault: true,
+        isPicture: false,
+        width: 320,
+        height: null,
+      },
+    ],
+    stream: 0,
+    codec: 'h264',
+    profile: null,
+    pixelFormat: 'yuv420p',
+    width: 320,
+    height: 240,
+    codedWidth: 320,
+    codedHeight: 240,
+    rotation: -90,
+    pixelAspect: '4/3',
+    colour: { range: null, matrix: 'bt709', transfer: null, primaries: null },
+    hdr: false,
+    interlaced: false,
+    encrypted: false,
+    claimed: {
+      rate: '30000/1001',
+      nominalRate: null,
+      duration: 10,
+      containerDuration: null,
+      frames: null,
+      startTime: -0.02,
+      containerStartTime: null,
+    },
+    measured: { by: 'packets', frames: 300, rate: 29.97, duration: 10, isVariableRate: false, startOffset: 0 },
+    warnings: [],
+  },
+  'egolens.frame/1': {
+    schema: 'egolens.frame/1',
+    input: 'a.mp4',
+    frame: 0,
+    pts: -512,
+    time: 0,
+    key: true,
+    type: 'I',
+  },
 } satisfies Partial<Record<SchemaName, Value>>;
 const goodByName: Partial<Record<SchemaName, Value>> = good;
 
-test('every schema has an example here', () => {
-  expect(Object.keys(good).sort()).toEqual(schemaNames);
+/** Ego4D's own schemas are tested with their challenges. */
+const ownNames = readdirSync(new URL('.', import.meta.url))
+  .filter((name) => name.endsWith('.json') && name !== 'common.json')
+  .map((name) => JSON.parse(readFileSync(new URL(name, import.meta.url), 'utf8')) as { $id: SchemaName })
+  .map(({ $id }) => $id);
+
+test('every schema of this folder is compiled and has an example here', () => {
+  expect(Object.keys(good).sort()).toEqual([...ownNames].sort());
+  expect(schemaNames).toEqual(expect.arrayContaining(ownNames));
 });
 
-test.each(schemaNames)('%s accepts its example, and unknown members in it', async (name) => {
+test.each(ownNames)('%s accepts its example, and unknown members in it', async (name) => {
   const validator = await loadValidator(name);
   expect(findings(validator, goodByName[name])).toEqual([]);
   expect(findings(validator, { ...goodByName[name], later: 1 })).toEqual([]);
 });
 
-test.each(schemaNames)('%s refuses its example without any one of the required members', async (name) => {
+test.each(ownNames)('%s refuses its example without any one of the required members', async (name) => {
   const validator = await loadValidator(name);
   for (const key of validator.schema['required'] as string[]) {
     const rest = Object.fromEntries(Object.entries(goodByName[name] ?? {}).filter(([member]) => member !== key));
@@ -138,7 +198,9 @@ test.each<[SchemaName, string, Value]>([
   ['egolens.model/1', 'a head with its part', { kind: 'head', head }],
   ['egolens.meta/1', 'a decimal hop', { clock: { ...clock, hop: 16.043 } }],
   ['egolens.meta/1', 'tokens', { array: { shape: [2, 8, 4], bytes: 384, sha256: sha } }],
-  ['egolens.error/1', 'a failure about no input', { input: null }],
+  ['egolens.error/1', 'a failure about no input, with no hint', { input: null, hint: null, frame: null }],
+  ['egolens.probe/1', 'a file that was not measured', { measured: null }],
+  ['egolens.probe/1', 'a checked file', { frames: 300, errors: 1, messages: ['damaged'] }],
   ['egolens.ledger/1', 'a start', { event: 'start', id: 'a' }],
   ['egolens.ledger/1', 'a done', { event: 'done', id: 'a', files: { 'x/a.npy': sha }, seconds: { decode: 1.5 } }],
   ['egolens.ledger/1', 'a failed', { event: 'failed', id: 'a', code: 'decode.failed', message: '', retryable: true }],
@@ -193,4 +255,15 @@ test.each<[SchemaName, string, Value, string]>([
 ])('%s refuses %s', async (name, _, change, at) => {
   const found = findings(await loadValidator(name), { ...goodByName[name], ...change });
   expect(found.map((finding) => finding.at)).toEqual([at]);
+});
+
+test.each(['presets', 'labels'])('all %s that come with the program obey their schema', async (kind) => {
+  const folder = new URL(`../models/${kind}/`, import.meta.url);
+  const files = readdirSync(folder).filter((name) => name.endsWith('.json'));
+  expect(files).not.toEqual([]);
+  for (const name of files) {
+    const value = JSON.parse(readFileSync(new URL(name, folder), 'utf8')) as { schema: SchemaName };
+    expect(value.schema).toBe(kind === 'presets' ? 'egolens.preset/1' : 'egolens.labels/1');
+    expect({ name, found: findings(await loadValidator(value.schema), value) }).toEqual({ name, found: [] });
+  }
 });

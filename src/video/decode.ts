@@ -3,8 +3,10 @@ import { basename } from 'node:path';
 import { EgolensError } from '../errors.js';
 import { displayTolerance, rationalNumber, rationalText } from '../time.js';
 import type { PixelRecipe, Rational, Seconds, Span } from '../types.js';
-import { saysTruncated, startFfmpeg, type FfmpegRun, type MessageLog, type RunLimits, type Tools } from './ffmpeg.js';
+import { startFfmpeg, type FfmpegRun, type RunLimits } from './ffmpeg.js';
+import { saysTruncated, type MessageLog } from './messages.js';
 import { boundsOf, copier, makeResizer, pixelPlan, type Rect, type Resizer } from './resize.js';
+import type { Tools } from './tools.js';
 
 /**
  * One ffmpeg process per pass over a video. Frames come as rgb24 on its output pipe; which source frame each of them is, and
@@ -314,9 +316,7 @@ export async function* decodeSamples(
   const spanEnd = plan.span?.[1] ?? Infinity;
   const fixedRate = plan.rate === 'source' ? undefined : plan.rate;
   const countNow = (): number =>
-    fixedRate === undefined
-      ? Infinity
-      : sampleCountOf(endOf(timeline.times, input.claimedRate), fixedRate, plan.span);
+    fixedRate === undefined ? Infinity : sampleCountOf(endOf(timeline.times, input.claimedRate), fixedRate, plan.span);
   let frame = 0;
   let number = 0;
   let surplus = 0;
@@ -352,7 +352,8 @@ export async function* decodeSamples(
   const isWhole = !stopped || surplus > 0;
   const end = endOf(timeline.times, input.claimedRate);
   if (fixedRate !== undefined && isWhole && timeline.times.length > 0) {
-    if (number === 0) throw new EgolensError('decode.no_frames', `\`${basename(input.path)}\`: ffmpeg resampled to no frame`);
+    if (number === 0)
+      throw new EgolensError('decode.no_frames', `\`${basename(input.path)}\`: ffmpeg resampled to no frame`);
     // The pixels at hand are those of the last pipe frame, and so is the frame number that goes with them.
     for (; number < countNow(); number++) {
       if (wanted?.has(number) ?? true) yield { number, frame, data };

@@ -4,7 +4,8 @@ import { EgolensError } from '../errors.js';
 import { rational, rationalText } from '../time.js';
 import type { Rational, Seconds } from '../types.js';
 import { decoderThreads, decodeTimes, endOf, type DecodeInput, type Warning } from './decode.js';
-import { findTools, runFfprobe, type RunLimits, type Tools } from './ffmpeg.js';
+import { runFfprobe, type RunLimits } from './ffmpeg.js';
+import { findTools, type Tools } from './tools.js';
 
 /** What a header says and what a measurement gives, side by side: rates, durations and counts of headers are hints only. */
 
@@ -318,7 +319,14 @@ export interface PacketTimes {
 export async function listPackets(source: VideoSource, limits: RunLimits = {}): Promise<PacketTimes> {
   const stamps: number[] = [];
   let keyframes = 0;
-  const options = ['-select_streams', String(source.streamIndex), '-show_entries', 'packet=pts,dts,flags', '-of', 'csv=p=0'];
+  const options = [
+    '-select_streams',
+    String(source.streamIndex),
+    '-show_entries',
+    'packet=pts,dts,flags',
+    '-of',
+    'csv=p=0',
+  ];
   await runFfprobe(
     source.tools,
     source.path,

@@ -2,8 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { PixelRecipe } from '../types.js';
-import { boundsOf, makeResizer, normalise, pixelDType, pixelPlan, type Pixels } from './resize.js';
-import { sampleViews } from './sampling.js';
+import { makeResizer, normalise, pixelDType, pixelPlan, type Pixels } from './resize.js';
 
 const folder = join(process.env['EGOLENS_GOLDEN_DIR'] ?? '../shared/golden', 'encoder');
 const here = existsSync(join(folder, 'preprocess', 'case.json'));
@@ -13,7 +12,11 @@ function readNpy(path: string): { shape: number[]; data: Uint8Array | Float32Arr
   const bytes = readFileSync(path);
   const headerLength = bytes.readUInt16LE(8);
   const header = bytes.toString('latin1', 10, 10 + headerLength);
-  const shape = /'shape': \(([^)]*)\)/.exec(header)![1]!.split(',').filter((n) => n.trim() !== '').map(Number);
+  const shape = /'shape': \(([^)]*)\)/
+    .exec(header)![1]!
+    .split(',')
+    .filter((n) => n.trim() !== '')
+    .map(Number);
   const body = new Uint8Array(bytes.subarray(10 + headerLength));
   return { shape, data: header.includes("'|u1'") ? body : new Float32Array(body.buffer, 0, body.length / 4) };
 }
@@ -42,16 +45,25 @@ const plain = { mean: [0, 0, 0], std: [1, 1, 1] } as const;
 const videomae: PixelRecipe = { path: 'exact', resize: 'opencv-bilinear', to: 'short-side', size: 32, crop: 'three' };
 const uniformer: PixelRecipe = { ...videomae, resize: 'torch-bilinear', offsets: 'uniformerv2' };
 
-const views: Record<string, { recipe: PixelRecipe; statistics: typeof imagenet | typeof clip | typeof slowfast | typeof plain; view?: number }> = {
+const views: Record<
+  string,
+  { recipe: PixelRecipe; statistics: typeof imagenet | typeof clip | typeof slowfast | typeof plain; view?: number }
+> = {
   videomae_test_crop0: { recipe: videomae, statistics: imagenet, view: 0 },
   videomae_test_crop1: { recipe: videomae, statistics: imagenet, view: 1 },
   videomae_test_crop2: { recipe: videomae, statistics: imagenet, view: 2 },
   videomae_val_center: { recipe: { ...videomae, crop: 'center' }, statistics: imagenet },
-  videomae_v2_tad: { recipe: { ...videomae, resize: 'torch-bilinear', to: 'stretch', crop: 'none' }, statistics: plain },
+  videomae_v2_tad: {
+    recipe: { ...videomae, resize: 'torch-bilinear', to: 'stretch', crop: 'none' },
+    statistics: plain,
+  },
   uniformerv2_test_crop0: { recipe: uniformer, statistics: slowfast, view: 0 },
   uniformerv2_test_crop1: { recipe: uniformer, statistics: slowfast, view: 1 },
   uniformerv2_test_crop2: { recipe: uniformer, statistics: slowfast, view: 2 },
-  internvideo_mm_demo: { recipe: { ...videomae, resize: 'pil-bilinear', shortSide: 36, crop: 'center' }, statistics: clip },
+  internvideo_mm_demo: {
+    recipe: { ...videomae, resize: 'pil-bilinear', shortSide: 36, crop: 'center' },
+    statistics: clip,
+  },
   viclip_demo: { recipe: { ...videomae, to: 'stretch', crop: 'none' }, statistics: imagenet },
   viclip_eval: { recipe: { ...videomae, resize: 'torch-bicubic', to: 'stretch', crop: 'none' }, statistics: imagenet },
 };

@@ -69,7 +69,10 @@ function resizedSize(recipe: PixelRecipe, width: number, height: number): readon
   if (Math.min(width, height) === short) return [width, height];
   // UniFormerV2 divides first; the two orders of rounding can differ by a pixel.
   const other = (long: number, side: number): number =>
-    Math.max(short, recipe.offsets === 'uniformerv2' ? Math.floor((long / side) * short) : Math.floor((short * long) / side));
+    Math.max(
+      short,
+      recipe.offsets === 'uniformerv2' ? Math.floor((long / side) * short) : Math.floor((short * long) / side),
+    );
   return width < height ? [short, other(height, width)] : [other(width, height), short];
 }
 
@@ -400,7 +403,8 @@ function torchBicubic(from: Size, to: Size, crop: Rect): Resizer {
             for (let j = 0; j < 4; j++) {
               const base = (rows.positions[y * 4 + j]! - region.y) * stride - region.x * 3 + c;
               let sum = 0;
-              for (let t = k * 4; t < k * 4 + 4; t++) sum += frame[base + columns.positions[t]! * 3]! * columns.weights[t]!;
+              for (let t = k * 4; t < k * 4 + 4; t++)
+                sum += frame[base + columns.positions[t]! * 3]! * columns.weights[t]!;
               between[j] = sum;
             }
             let value = 0;

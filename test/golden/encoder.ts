@@ -135,7 +135,8 @@ async function comparePositions(golden: ModelCase, path: string, folder: string)
     tubelet: config['tubelet_size']!,
   };
   const table = interpolatedTable({ ...geometry, mean: [0, 0, 0], std: [1, 1, 1] }, Number(golden.config['embed_dim']));
-  return [{ what: 'pos_embed', error: maxAbs(table.data, numbers(await readArray(file))), tolerance: 1e-6 }];
+  // The case states no tolerance for it; that of all fp32 outputs is at least 2e-5 of the scale, here 1.
+  return [{ what: 'pos_embed', error: maxAbs(table.data, numbers(await readArray(file))), tolerance: 2e-5 }];
 }
 
 /** Positional tables and tube masks. */

@@ -1,0 +1,110 @@
+import { EgolensError, type ErrorCode } from '../errors.js';
+
+/** What ffmpeg says on standard error, and which stable code it means. Pure. */
+
+// ---- lines -------------------------------------------------------------------------------------------------------
+
+/** What a child said on standard error, bounded; levels as ffmpeg states them (`-loglevel level+…`). */
+export interface MessageLog {
+  /** Lines of level error, fatal and panic. */
+  readonly errorCount: number;
+  /** The first of them, without the addresses of ffmpeg's objects. */
+  readonly firstErrors: readonly string[];
+  /** The last lines of level warning and above. */
+  readonly tail: readonly string[];
+}
+
+/** Lines kept of each kind. */
+export const keptLines = 24;
+const keptChars = 500;
+
+/** `[mov @ 0x55] [error] text` -> its level and `[mov] text`; lines without a level are of level `error` for a program that prints errors only. */
+export function parseLogLine(line: string): { readonly level: string; readonly text: string } {
+  const match = /^((?:\[[^\]]* @ [^\]]*\] )*)\[(panic|fatal|error|warning|info|verbose|debug|trace)\] (.*)$/s.exec(
+    line,
+  );
+  if (!match) return { level: 'info', text: line };
+  return { level: match[2]!, text: match[1]!.replace(/ @ [^\]]*/g, '') + match[3]! };
+}
+
+/** A collector for one run; `add` gives back the text of a line of level info, else ''. */
+export function collectMessages(): { add(line: string): string; log(): MessageLog } {
+  let errorCount = 0;
+  const firstErrors: string[] = [];
+  const tail: string[] = [];
+  return {
+    add(line) {
+      const { level, text } = parseLogLine(line);
+      const short = text.slice(0, keptChars);
+      const bad = level === 'error' || level === 'fatal' || level === 'panic';
+      if (bad) {
+        errorCount++;
+        if (firstErrors.length < keptLines) firstErrors.push(short);
+      }
+      if (bad || level === 'warning') {
+        tail.push(short);
+        if (tail.length > keptLines) tail.shift();
+      }
+      return level === 'info' ? text : '';
+    },
+    log: () => ({ errorCount, firstErrors: [...firstErrors], tail: [...tail] }),
+  };
+}
+
+// ---- what went wrong ---------------------------------------------------------------------------------------------
+
+/** Wordings of ffmpeg 2018 to 9.0, the more telling first. Exit codes differ between versions and say nothing. */
+const wordings: readonly (readonly [RegExp, ErrorCode])[] = [
+  [/cannot allocate memory|std::bad_alloc/i, 'limit.memory'],
+  // Text and noise with a video's suffix: the mov demuxer is tried on the suffix alone and misses its index.
+  [/detected only with low score/i, 'input.not_a_video'],
+  [/moov atom not found/i, 'decode.truncated'],
+  [/decryption key|is encrypted|encrypted stream|Unable to decrypt|Incorrect.*decryption/i, 'decode.encrypted'],
+  [
+    /matches no streams|does not contain any stream|no streams? (?:was|were) found|Output file .* contains no stream/i,
+    'decode.no_video_stream',
+  ],
+  [
+    /no decoder found|decoder (?:\(codec [^)]*\) )?not found|unknown decoder|unsupported codec|Decoding requested, but/i,
+    'decode.unsupported_codec',
+  ],
+  [/No such file or directory/i, 'input.not_found'],
+  [/Permission denied/i, 'input.unreadable'],
+  [/Picture size \S+ is invalid|image size is invalid|dimensions too large/i, 'decode.limit'],
+  [/EBML header parsing failed|could not find codec parameters/i, 'input.not_a_video'],
+  [/Invalid data found when processing input|Invalid argument.*Error opening input|End of file/i, 'input.not_a_video'],
+];
+
+/** The stable code for what ffmpeg said; `decode.failed` when nothing is known about it. */
+export function classifyMessages(lines: readonly string[]): ErrorCode {
+  return wordings.find(([pattern]) => lines.some((line) => pattern.test(line)))?.[1] ?? 'decode.failed';
+}
+
+const hints: Partial<Record<ErrorCode, string>> = {
+  'decode.truncated': 'copy the file again; a recording that was cut off may be repaired by tools for its camera',
+  'decode.unsupported_codec': 'use a newer ffmpeg: `egolens doctor` says which one is used',
+  'decode.encrypted': 'the video needs a licence that ffmpeg does not have',
+};
+
+/** Does a message say that the file ends too early? (Matroska, mp4 with its index in front, others) */
+export function saysTruncated(lines: readonly string[]): boolean {
+  return lines.some((line) => /file ended prematurely|: partial file/i.test(line));
+}
+
+/** How a process ended. */
+export interface Exit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+/** The error that an end with a code or a signal means. */
+export function exitError(name: string, program: string, exit: Exit, log: MessageLog): EgolensError {
+  const code = exit.signal === null ? classifyMessages([...log.firstErrors, ...log.tail]) : 'decode.failed';
+  const how = exit.signal === null ? `exit ${exit.code}` : exit.signal;
+  const said = log.tail.at(-1) ?? log.firstErrors.at(-1);
+  const hint = hints[code];
+  return new EgolensError(code, `\`${name}\`: ${program} stopped (${how})${said === undefined ? '' : `: ${said}`}`, {
+    ...(hint === undefined ? {} : { try: hint }),
+    ...(exit.signal === null ? {} : { retryable: true }),
+  });
+}
