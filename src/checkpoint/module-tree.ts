@@ -4,8 +4,10 @@ import { isTensorRecord } from './torch-tensors.js';
 
 /** Modules in modules; the deepest published model has some ten. */
 const maxDepth = 64;
-/** Visits in total: parts may be shared, and sharing at every level would multiply. */
-const maxVisits = 1_000_000;
+/** Members in total: parts may be shared, and sharing at every level would multiply. */
+const maxMembers = 1_000_000;
+/** Characters of a name with its dots. */
+const maxName = 4096;
 
 /**
  * Named values of a module that was pickled as an object, in file order: its tensors, and whatever else stands beside them.
@@ -15,15 +17,15 @@ const maxVisits = 1_000_000;
  */
 export function flattenModule(root: PickleRecord, fileName: string): Map<string, PickleValue> {
   const flat = new Map<string, PickleValue>();
-  let visits = 0;
+  let members = 0;
   const visit = (module: PickleRecord, prefix: string, depth: number): void => {
-    if (depth > maxDepth || ++visits > maxVisits) {
-      throw new EgolensError(
-        'limit.size',
-        `\`${fileName}\`: modules in modules, expected at most ${maxDepth} levels and ${maxVisits} modules`,
-      );
-    }
     for (const [key, value] of membersOf(module)) {
+      if (depth > maxDepth || ++members > maxMembers || prefix.length + key.length > maxName) {
+        throw new EgolensError(
+          'limit.size',
+          `\`${fileName}\`: modules in modules, expected at most ${maxDepth} levels, ${maxMembers} members and names of ${maxName} characters`,
+        );
+      }
       if (isModule(value)) visit(value, `${prefix}${key}.`, depth + 1);
       else flat.set(`${prefix}${key}`, value);
     }

@@ -11,7 +11,7 @@ export interface NpzFile {
   /** Without `.npy`, in the order of the directory. */
   readonly names: readonly string[];
   /** One array. Stored ones are read in place; deflated ones are inflated in memory first. */
-  read(name: string): Promise<NpyArray>;
+  readonly read: (name: string) => Promise<NpyArray>;
 }
 
 /** Bytes of one inflated array where the caller does not say. */

@@ -1,4 +1,4 @@
-import { charge, tuple, type Machine } from './pickle-machine.js';
+import { charge, objectUnits, tuple, type Machine } from './pickle-machine.js';
 import {
   dottedName,
   isRecord,
@@ -35,18 +35,24 @@ const reconstructors: ReadonlySet<string> = new Set(['copyreg._reconstructor', '
 
 /** Names that mean plain data or torch's own types: everything else is reported as foreign. */
 const familiar =
-  /^(torch(\.cuda|\.storage)?\.\w*Storage|torch\.(Size|device|Tensor|[a-z]+\d*\w*)|torch\._utils\._rebuild_\w+|torch\._tensor\._rebuild_\w+|torch\.nn\.parameter\.Parameter|torch\.serialization\._get_layout|argparse\.Namespace|numpy(\._?core)?(\.multiarray)?\.(scalar|dtype|ndarray|_reconstruct)|__torch__\..*)$/;
+  /^(torch(\.cuda|\.storage)?\.\w*Storage|torch\.(Size|device|Tensor|u?int\d+|b?float\d+\w*|complex\d+|bool|strided)|torch\._utils\._rebuild_\w+|torch\._tensor\._rebuild_\w+|torch\.nn\.parameter\.Parameter|torch\.serialization\._get_layout|argparse\.Namespace|numpy(\._?core)?(\.multiarray)?\.(scalar|dtype|ndarray|_reconstruct)|__torch__\..*)$/;
+
+/** Names that are reported; a pickle may hold millions. */
+const maxForeignNames = 1000;
 
 /** The bare name, as data. */
 export function globalOf(m: Machine, module: string, name: string): PickleRecord {
+  charge(m, objectUnits.record);
   const value = record(module, name, null);
   const full = dottedName(value);
-  if (!constructors.has(full) && !reconstructors.has(full) && !familiar.test(full)) m.foreignNames.add(full);
+  const isKnown = constructors.has(full) || reconstructors.has(full) || familiar.test(full);
+  if (!isKnown && m.foreignNames.size < maxForeignNames) m.foreignNames.add(full);
   return value;
 }
 
 /** What a call says, as data: a container for the few names of the allow list, an inert record for all others. Nothing is called. */
 export function callOf(m: Machine, callee: PickleRecord, args: readonly PickleValue[]): PickleValue {
+  charge(m, objectUnits.map);
   if (callee.args === null) {
     const made = constructors.get(dottedName(callee))?.(m, args);
     if (made !== undefined) return made;

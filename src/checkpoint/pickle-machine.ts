@@ -12,7 +12,10 @@ export interface PickleLimits {
   readonly depth: number;
   readonly stack: number;
   readonly memo: number;
-  /** Values pushed and elements copied, in total: bounds time and memory when a short pickle asks for the same thing often. */
+  /**
+   * Units of some 16 bytes and of the time to fill them, in total: a value pushed or copied is one, a container several. Bounds time
+   * and memory when a short pickle asks for the same thing often, and when a long one is full of empty dicts.
+   */
   readonly work: number;
 }
 
@@ -22,7 +25,7 @@ export const pickleLimits: PickleLimits = {
   integerBytes: 1024,
   depth: 1000,
   stack: 1_000_000,
-  memo: 4_000_000,
+  memo: 2_000_000,
   work: 16_000_000,
 };
 
@@ -49,6 +52,9 @@ export function damaged(m: Machine, message: string): EgolensError {
   return new EgolensError('checkpoint.pickle', `\`${m.name}\`, byte ${m.at} of the pickle: ${message}`);
 }
 
+/** Units of work that a new object takes, empty; a Map has some 200 bytes. */
+export const objectUnits = { sequence: 3, bytes: 12, text: 2, record: 8, map: 14 } as const;
+
 /** `limit.size`, with the place. */
 export function tooLarge(m: Machine, what: string, found: number | string, limit: number): EgolensError {
   return new EgolensError(
@@ -60,7 +66,7 @@ export function tooLarge(m: Machine, what: string, found: number | string, limit
 /** Count work that is about to be done. */
 export function charge(m: Machine, amount: number): void {
   m.work += amount;
-  if (m.work > m.limits.work) throw tooLarge(m, 'values', m.work, m.limits.work);
+  if (m.work > m.limits.work) throw tooLarge(m, 'units of work', m.work, m.limits.work);
 }
 
 // ---- bytes -------------------------------------------------------------------------------------------------------
@@ -160,8 +166,8 @@ function plainInteger(value: bigint): number | bigint {
 
 // ---- stack and memo ----------------------------------------------------------------------------------------------
 
-export function push(m: Machine, value: PickleValue): void {
-  charge(m, 1);
+export function push(m: Machine, value: PickleValue, units = 1): void {
+  charge(m, units);
   if (m.stack.length >= m.limits.stack) throw tooLarge(m, 'values on the stack', m.stack.length + 1, m.limits.stack);
   m.stack.push(value);
 }
@@ -193,6 +199,7 @@ export function popMark(m: Machine): PickleValue[] {
 
 /** Frozen, with its depth checked: an unbounded tower of tuples needs neither stack nor marks. */
 export function tuple(m: Machine, items: PickleValue[]): readonly PickleValue[] {
+  charge(m, objectUnits.sequence);
   let depth = 1;
   for (const item of items) {
     if (isTuple(item)) depth = Math.max(depth, 1 + (m.tupleDepth.get(item) ?? 1));

@@ -10,6 +10,7 @@ import { callOf, globalOf } from './pickle-construct.js';
 import {
   byte,
   charge,
+  objectUnits,
   damaged,
   decimalInteger,
   float64,
@@ -115,17 +116,17 @@ const operations: ReadonlyMap<number, Operation> = new Map<number, Operation>([
   [0x8a, (m) => push(m, integer(m, byte(m)))],
   [0x8b, (m) => push(m, integer(m, uint32(m)))],
   // strings and bytes
-  [op('S'), (m) => push(m, quotedLine(m))],
-  [op('T'), (m) => push(m, oldText(take(m, uint32(m))))],
-  [op('U'), (m) => push(m, oldText(take(m, byte(m))))],
-  [op('B'), (m) => push(m, new Uint8Array(take(m, uint32(m))))],
-  [op('C'), (m) => push(m, new Uint8Array(take(m, byte(m))))],
-  [0x8e, (m) => push(m, new Uint8Array(take(m, uint64(m))))],
-  [0x96, (m) => push(m, new Uint8Array(take(m, uint64(m))))],
-  [op('V'), (m) => push(m, unicodeLine(m))],
-  [0x8c, (m) => push(m, text(m, byte(m)))],
-  [op('X'), (m) => push(m, text(m, uint32(m)))],
-  [0x8d, (m) => push(m, text(m, uint64(m)))],
+  [op('S'), (m) => push(m, quotedLine(m), objectUnits.text)],
+  [op('T'), (m) => push(m, oldText(take(m, uint32(m))), objectUnits.text)],
+  [op('U'), (m) => push(m, oldText(take(m, byte(m))), objectUnits.text)],
+  [op('B'), (m) => push(m, new Uint8Array(take(m, uint32(m))), objectUnits.bytes)],
+  [op('C'), (m) => push(m, new Uint8Array(take(m, byte(m))), objectUnits.bytes)],
+  [0x8e, (m) => push(m, new Uint8Array(take(m, uint64(m))), objectUnits.bytes)],
+  [0x96, (m) => push(m, new Uint8Array(take(m, uint64(m))), objectUnits.bytes)],
+  [op('V'), (m) => push(m, unicodeLine(m), objectUnits.text)],
+  [0x8c, (m) => push(m, text(m, byte(m)), objectUnits.text)],
+  [op('X'), (m) => push(m, text(m, uint32(m)), objectUnits.text)],
+  [0x8d, (m) => push(m, text(m, uint64(m)), objectUnits.text)],
   // constants and floats
   [op('N'), (m) => push(m, null)],
   [0x88, (m) => push(m, true)],
@@ -133,23 +134,23 @@ const operations: ReadonlyMap<number, Operation> = new Map<number, Operation>([
   [op('F'), (m) => push(m, floatLine(m))],
   [op('G'), (m) => push(m, float64(m))],
   // lists and tuples
-  [op(']'), (m) => push(m, [])],
+  [op(']'), (m) => push(m, [], objectUnits.sequence)],
   [op('a'), (m) => append(m, [pop(m)])],
   [op('e'), (m) => append(m, popMark(m))],
-  [op('l'), (m) => push(m, popMark(m))],
+  [op('l'), (m) => push(m, popMark(m), objectUnits.sequence)],
   [op(')'), (m) => push(m, tuple(m, []))],
   [op('t'), (m) => push(m, tuple(m, popMark(m)))],
   [0x85, (m) => push(m, tuple(m, popMany(m, 1)))],
   [0x86, (m) => push(m, tuple(m, popMany(m, 2)))],
   [0x87, (m) => push(m, tuple(m, popMany(m, 3)))],
   // dicts and sets
-  [op('}'), (m) => push(m, new Map())],
-  [op('d'), (m) => push(m, pairsInto(m, new Map(), popMark(m)))],
+  [op('}'), (m) => push(m, new Map(), objectUnits.map)],
+  [op('d'), (m) => push(m, pairsInto(m, new Map(), popMark(m)), objectUnits.map)],
   [op('s'), (m) => setItems(m, popMany(m, 2))],
   [op('u'), (m) => setItems(m, popMark(m))],
-  [0x8f, (m) => push(m, new Set())],
+  [0x8f, (m) => push(m, new Set(), objectUnits.map)],
   [0x90, (m) => addItems(m, popMark(m))],
-  [0x91, (m) => push(m, new Set(popMark(m)))],
+  [0x91, (m) => push(m, new Set(popMark(m)), objectUnits.map)],
   // stack and memo
   [op('0'), popOrMark],
   [op('2'), (m) => push(m, top(m))],
@@ -294,6 +295,7 @@ function setItems(m: Machine, flat: readonly PickleValue[]): void {
   const target = top(m);
   if (target instanceof Map) pairsInto(m, target, flat);
   else if (isRecord(target) && target.args !== null) {
+    charge(m, objectUnits.map);
     target.entries ??= new Map();
     pairsInto(m, target.entries, flat);
   } else throw damaged(m, `pairs are set on ${describe(target)}, expected a dictionary`);

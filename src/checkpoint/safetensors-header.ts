@@ -12,6 +12,8 @@ export interface SafetensorsHeader {
   readonly metadata: ReadonlyMap<string, string>;
 }
 
+/** Ten times what the largest published models have. */
+const maxRows = 100_000;
 /** Names and metadata: some writers store a whole vocabulary in one. */
 const maxStringLength = 4 * 2 ** 20;
 
@@ -122,7 +124,10 @@ export function parseHeader(text: string, fileName: string): SafetensorsHeader {
   const metadata = new Map<string, string>();
   object((name) => {
     if (name === '__metadata__') object((key) => void metadata.set(key, string()));
-    else rows.set(name, row());
+    else if (rows.size < maxRows) rows.set(name, row());
+    else {
+      throw new EgolensError('limit.size', `\`${fileName}\`: expected at most ${maxRows} tensors in the header`);
+    }
   });
   match(/ */y);
   if (at !== text.length) throw fault('only blanks after the header');

@@ -11,7 +11,7 @@ import { parseHeader, type HeaderRow } from './safetensors-header.js';
 import { rowMajorStrides, viewChunks, type CheckpointTensor } from './strided.js';
 
 /** Cap of the header; the official one is 100 MB, and 10,000 tensors need 1 MB. */
-const maxHeaderBytes = 32 * 2 ** 20;
+const maxHeaderBytes = 16 * 2 ** 20;
 
 const dtypes: ReadonlyMap<string, StoredType> = new Map<string, StoredType>([
   ['F64', 'float64'],
@@ -44,7 +44,7 @@ export function looksLikeSafetensors(head: Uint8Array, size: number): boolean {
  * Read the header of a safetensors file.
  *
  * @throws EgolensError checkpoint.format where the header breaks a rule of the format, checkpoint.unsupported for an element type
- *   that is not read, input.truncated when the file is shorter than announced, limit.size for a header above 32 MiB
+ *   that is not read, input.truncated when the file is shorter than announced, limit.size for a header above 16 MiB
  */
 export async function openSafetensors(source: ByteSource): Promise<SafetensorsFile> {
   const fault = (message: string) => new EgolensError('checkpoint.format', `\`${source.name}\`: ${message}`);

@@ -136,6 +136,24 @@ test.each<[StoredType, readonly number[], readonly number[]]>([
   expect(await valuesOf(source, type, { shape: [expected.length], strides: [1], offset: 0 })).toEqual(expected);
 });
 
+test.each<[StoredType, number]>([
+  ['float16', 2],
+  ['int64', 8],
+  ['float64', 8],
+  ['uint8', 1],
+])('a transposed view of %s moves whole elements', async (type, size) => {
+  const plain = { shape: [12], strides: [1], offset: 0 };
+  const bytes = Uint8Array.from({ length: 12 * size }, (_, i) => (i * 37) % 64);
+  const row = await valuesOf(memorySource('bytes', bytes), type, plain);
+  const transposed = await valuesOf(
+    memorySource('bytes', bytes),
+    type,
+    { shape: [4, 3], strides: [1, 4], offset: 0 },
+    5,
+  );
+  expect(transposed).toEqual([0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11].map((i) => row[i]));
+});
+
 test('half precision NaN stays NaN and minus zero stays minus zero', async () => {
   const source = memorySource('bytes', new Uint8Array([0x01, 0x7e, 0x00, 0x80]));
   const values = await valuesOf(source, 'float16', { shape: [2], strides: [1], offset: 0 });

@@ -47,8 +47,9 @@ export function touchedLength(view: View): number {
 export function checkView(view: View, elements: number, where: string): void {
   const { shape, strides, offset } = view;
   const fault = (message: string) => new EgolensError('checkpoint.pickle', `${where}: ${message}`);
-  if (shape.length !== strides.length) throw fault(`shape ${shapeText(shape)} with strides ${shapeText(strides)}`);
   if (shape.length > maxRank) throw fault(`${shape.length} dimensions, expected at most ${maxRank}`);
+  if (shape.length !== strides.length)
+    throw fault(`${shape.length} sizes and ${strides.length} strides, expected as many`);
   const isCount = (n: number) => Number.isSafeInteger(n) && n >= 0;
   if (!shape.every(isCount) || !strides.every(isCount) || !isCount(offset)) {
     throw fault(
@@ -168,18 +169,28 @@ async function* gather(
 ): AsyncGenerator<Float32Array<ArrayBuffer>, void, undefined> {
   const { size: bytes } = elementTypes[type];
   const held = await storage.read(view.offset * bytes, heldBytes(storage, touchedLength(view) * bytes));
+  // Whole elements are moved at once; those of 8 bytes as two halves, so that no bit pattern passes through a float.
+  const unit = Math.min(bytes, 4);
+  const halves = bytes / unit;
+  const from = unitsOf(held.byteOffset % unit === 0 ? held : new Uint8Array(held), unit);
   const size = checkedSize(view.shape) ?? 0;
   const walk = walker(view.shape, view.strides);
   for (let done = 0; done < size; done += maxElements) {
     const count = Math.min(maxElements, size - done);
     const piece = new Uint8Array(count * bytes);
+    const to = unitsOf(piece, unit);
     for (let i = 0; i < count; i++) {
-      const from = walk.at * bytes;
-      for (let b = 0; b < bytes; b++) piece[i * bytes + b] = held[from + b]!;
+      to[i * halves] = from[walk.at * halves]!;
+      if (halves === 2) to[i * 2 + 1] = from[walk.at * 2 + 1]!;
       walk.next();
     }
     yield floatsOf(type, piece);
   }
+}
+
+function unitsOf(bytes: Uint8Array<ArrayBuffer>, unit: number): Uint8Array | Uint16Array | Uint32Array {
+  if (unit === 1) return bytes;
+  return new (unit === 2 ? Uint16Array : Uint32Array)(bytes.buffer, bytes.byteOffset, bytes.length / unit);
 }
 
 /** A sparse view: go through the touched part in file order and put each element where it belongs. */

@@ -25,8 +25,10 @@ export interface ZipArchive {
   bytes(name: string, maxBytes: number, checksum: 'check' | 'ignore'): Promise<Uint8Array<ArrayBuffer>>;
 }
 
-/** Twenty times the largest training checkpoint that was met. */
-const maxEntries = 200_000;
+/** Ten times the largest training checkpoint that was met. */
+const maxEntries = 100_000;
+/** Bytes of a name in the archive. */
+const maxNameBytes = 1024;
 
 /**
  * Read the directory of a zip archive.
@@ -45,7 +47,7 @@ export async function openZip(source: ByteSource, code: ErrorCode): Promise<ZipA
         `\`${source.name}\`: ${zip.entryCount} zip entries, expected at most ${maxEntries}`,
       );
     }
-    for await (const entry of zip.eachEntry()) found.push(entry);
+    for await (const entry of zip.eachEntry()) found.push(slim(entry, source.name));
   } catch (cause) {
     throw zipError(source, cause, code);
   }
@@ -134,6 +136,21 @@ function inflate(raw: Uint8Array, entry: Entry, fault: (message: string) => Egol
   } catch (cause) {
     throw fault(`${label} cannot be inflated to its ${entry.uncompressedSize} bytes (${messageOf(cause)})`);
   }
+}
+
+/** Comments and extra fields were read and are let go: together they may be as large as the file. */
+function slim(entry: Entry, name: string): Entry {
+  if (entry.fileNameLength > maxNameBytes) {
+    throw new EgolensError(
+      'limit.size',
+      `\`${name}\`: a zip entry with a name of ${entry.fileNameLength} bytes, expected at most ${maxNameBytes}`,
+    );
+  }
+  entry.fileNameRaw = Buffer.from(entry.fileNameRaw);
+  entry.extraFieldRaw = entry.fileCommentRaw = Buffer.alloc(0);
+  entry.extraFields = [];
+  entry.fileComment = entry.comment = '';
+  return entry;
 }
 
 /** For each entry the offset that its data must not pass: the header of the next one, or the end of the file. */

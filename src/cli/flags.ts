@@ -1,4 +1,6 @@
 import { Flags } from '@oclif/core';
+import { EgolensError } from '../errors.js';
+import type { InputOptions } from '../pipeline/inputs.js';
 
 /** Flags that several commands share; a flag has one meaning in all of them. */
 export const deviceFlags = {
@@ -26,4 +28,65 @@ export function given<T extends object>(values: T): { [K in keyof T]?: Exclude<T
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as {
     [K in keyof T]?: Exclude<T[K], undefined>; // entries that are undefined were just removed
   };
+}
+
+/** Which videos: the flags of every command that takes a list of inputs. */
+export const inputFlags = {
+  nul: Flags.boolean({
+    // oclif's type knows letters only; its parser takes any character.
+    char: '0' as 'z',
+    summary: 'A list on standard input is separated by NUL, as `find -print0` writes it.',
+    helpGroup: 'INPUT',
+  }),
+  hidden: Flags.boolean({ summary: 'Search hidden files and folders too.', helpGroup: 'INPUT' }),
+  follow: Flags.boolean({ summary: 'Follow links to folders.', helpGroup: 'INPUT' }),
+  ext: Flags.string({ helpValue: 'mp4,mkv', summary: 'Endings that count as videos in folders.', helpGroup: 'INPUT' }),
+  include: Flags.string({
+    multiple: true,
+    multipleNonGreedy: true,
+    helpValue: 'PATTERN',
+    summary: 'Only files that match.',
+    helpGroup: 'INPUT',
+  }),
+  exclude: Flags.string({
+    multiple: true,
+    multipleNonGreedy: true,
+    helpValue: 'PATTERN',
+    summary: 'No files that match.',
+    helpGroup: 'INPUT',
+  }),
+  'max-depth': Flags.integer({ min: 1, summary: 'Levels of folders to search.', helpGroup: 'INPUT' }),
+  limit: Flags.integer({ min: 1, summary: 'At most so many inputs.', helpGroup: 'INPUT' }),
+  shuffle: Flags.integer({ min: 0, helpValue: 'SEED', summary: 'Shuffle the list, seeded.', helpGroup: 'INPUT' }),
+};
+
+/** What `listInputs` takes, from the flags above. */
+export function inputOptions(flags: {
+  readonly nul: boolean;
+  readonly hidden: boolean;
+  readonly follow: boolean;
+  readonly ext?: string | undefined;
+  readonly include?: string[] | undefined;
+  readonly exclude?: string[] | undefined;
+  readonly 'max-depth'?: number | undefined;
+  readonly limit?: number | undefined;
+  readonly shuffle?: number | undefined;
+}): InputOptions {
+  const { nul, hidden, follow, ext, include, exclude, limit, shuffle } = flags;
+  const extensions = ext?.split(',').map((one) => one.replace(/^\./, ''));
+  return {
+    nul,
+    hidden,
+    follow,
+    ...given({ extensions, include, exclude, maxDepth: flags['max-depth'], limit, shuffle }),
+  };
+}
+
+/** `10m`, `90s`, `500ms`, `2h`, or seconds -> milliseconds. */
+export function parseDuration(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text);
+  const unit = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[match?.[2] ?? 's'];
+  if (!match || unit === undefined)
+    throw new EgolensError('usage.flag', `expected a duration such as 90s or 10m, found \`${text}\``);
+  return Number(match[1]) * unit;
 }

@@ -51,7 +51,8 @@ export interface MetaFacts {
   readonly frames: { readonly claimed: number | null; readonly decoded: number };
   readonly decodeErrors: number;
   readonly warnings: readonly { readonly code: string; readonly message: string }[];
-  readonly clock: FeatureClock;
+  /** Null where the rows lie on no grid. */
+  readonly clock: FeatureClock | null;
   readonly of: TimeBase;
   /** `name@version` */
   readonly preset: string;
@@ -68,7 +69,7 @@ export interface MetaFacts {
 /** `egolens.meta/1` as it is in the file; members that this version does not know are kept. */
 export interface FeatureMeta extends Omit<MetaFacts, 'clock'> {
   readonly schema: 'egolens.meta/1';
-  readonly clock: ClockJson;
+  readonly clock: ClockJson | null;
   readonly array: { readonly shape: readonly number[]; readonly bytes: number; readonly sha256: string };
   readonly times: { readonly bytes: number; readonly sha256: string };
 }
@@ -85,7 +86,7 @@ export function metaOf(facts: MetaFacts, files: Pick<FeatureMeta, 'array' | 'tim
     frames: { claimed: frames.claimed, decoded: frames.decoded },
     decodeErrors,
     warnings: warnings.map(({ code, message }) => ({ code, message })),
-    clock: clockJson(clock),
+    clock: clock === null ? null : clockJson(clock),
     of: of.kind === 'file' ? { kind: of.kind } : { kind: of.kind, uid: of.uid },
     preset,
     pixels,

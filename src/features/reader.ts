@@ -77,7 +77,8 @@ export async function openFeatures(path: string, options: ReadOptions = {}): Pro
         `\`${path}\`: its meta file says ${shapeText(meta.array.shape)}, found ${shapeText(array.shape)}`,
       );
     }
-    const clock = meta === undefined ? clockFor(path, rows, options) : clockOf(meta.clock);
+    const clock =
+      meta === undefined ? clockFor(path, rows, options) : meta.clock === null ? undefined : clockOf(meta.clock);
     const times = await timesFor(path, rows, clock);
     const { shape, storedType } = array;
     const rowElements = Math.max(1, sizeOf(shape.slice(1)));

@@ -69,7 +69,8 @@ export async function openFeatureWriter(target: FeatureTarget, rowShape: readonl
       rows += count;
     },
     async finish(facts, times) {
-      assert(facts.clock.rows === rows, `the clock has ${facts.clock.rows} rows, the array ${rows}`);
+      const clockRows = facts.clock?.rows ?? rows;
+      assert(clockRows === rows, `the clock has ${clockRows} rows, the array ${rows}`);
       assert(times.length === rows, `the time table has ${times.length} rows, the array ${rows}`);
       try {
         await sink.finish(rows);

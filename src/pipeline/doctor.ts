@@ -4,9 +4,10 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { asEgolensError } from '../errors.js';
+import { cacheFolder } from '../files.js';
 import { describeProviders } from '../runtime/providers.js';
 import { cpuQuota, defaultThreads } from '../runtime/threads.js';
-import { cacheFolder, findTools } from '../video/ffmpeg.js';
+import { findTools } from '../video/tools.js';
 
 /** One line of `egolens doctor`. */
 export interface CheckResult {

@@ -3,6 +3,7 @@ import { openFileSource } from '../files.js';
 import { readNpy } from '../checkpoint/npy.js';
 import type { ModelFolder } from '../models/folder.js';
 import { seededRandom } from '../random.js';
+import type { Choice } from '../runtime/provider-types.js';
 import { openSession, type Session } from '../runtime/session.js';
 import { tensor } from '../tensor.js';
 import type { AnyTensor, Tensor } from '../types.js';
@@ -26,7 +27,7 @@ export function probeFrames(spec: { readonly frames: number; readonly size: numb
 export async function openModelSession(
   model: ModelFolder,
   options: {
-    readonly device: string;
+    readonly device: string | Choice;
     readonly threads?: number;
     readonly verbose?: boolean;
     readonly signal?: AbortSignal;

@@ -170,43 +170,48 @@ function opencvBilinear(from: Size, to: Size, crop: Rect): Resizer {
   const columns = opencvAxis(from.width, to.width, crop.x, crop.width, true);
   const rows = opencvAxis(from.height, to.height, crop.y, crop.height, false);
   const width = crop.width * 3;
-  let upper = new Int32Array(width);
-  let lower = new Int32Array(width);
+  // The two source rows of an output row, resized horizontally: 15 bits each.
+  const lines = [new Int16Array(width), new Int16Array(width)] as const;
   return {
     reads: readsOf(columns, rows),
     apply(frame, region, out) {
-      const stride = region.width * 3;
-      const { first, second, firstWeight, secondWeight } = columns;
-      const horizontal = (row: number, into: Int32Array): void => {
-        const base = (row - region.y) * stride - region.x * 3;
-        for (let k = 0, o = 0; k < first.length; k++, o += 3) {
-          const a = base + first[k]! * 3;
-          const b = base + second[k]! * 3;
-          const wa = firstWeight[k]!;
-          const wb = secondWeight[k]!;
-          into[o] = (frame[a]! * wa + frame[b]! * wb) >> 4;
-          into[o + 1] = (frame[a + 1]! * wa + frame[b + 1]! * wb) >> 4;
-          into[o + 2] = (frame[a + 2]! * wa + frame[b + 2]! * wb) >> 4;
-        }
-      };
-      let upperRow = -1;
-      let lowerRow = -1;
+      const held = [-1, -1];
+      let upper = 0;
       for (let y = 0; y < crop.height; y++) {
-        const [r0, r1] = [rows.first[y]!, rows.second[y]!];
-        if (r0 === lowerRow) {
-          [upper, lower] = [lower, upper];
-          [upperRow, lowerRow] = [lowerRow, upperRow];
+        const r0 = rows.first[y]!;
+        const r1 = rows.second[y]!;
+        if (held[upper] !== r0 && held[1 - upper] === r0) upper = 1 - upper;
+        for (const [line, row] of [
+          [upper, r0],
+          [1 - upper, r1],
+        ] as const) {
+          if (held[line] === row) continue;
+          held[line] = row;
+          opencvRow(frame, ((row - region.y) * region.width - region.x) * 3, columns, lines[line]!);
         }
-        if (r0 !== upperRow) horizontal((upperRow = r0), upper);
-        if (r1 !== lowerRow) horizontal((lowerRow = r1), lower);
-        const [w0, w1] = [rows.firstWeight[y]!, rows.secondWeight[y]!];
-        const at = y * width;
-        for (let o = 0; o < width; o++) {
-          out[at + o] = (((w0 * upper[o]!) >> 16) + ((w1 * lower[o]!) >> 16) + 2) >> 2;
-        }
+        opencvBlend(lines[upper]!, lines[1 - upper]!, rows.firstWeight[y]!, rows.secondWeight[y]!, out, y * width);
       }
     },
   };
+}
+
+function opencvRow(frame: Uint8Array, base: number, columns: OpencvAxis, into: Int16Array): void {
+  const { first, second, firstWeight, secondWeight } = columns;
+  for (let k = 0, o = 0; k < first.length; k++, o += 3) {
+    const a = base + first[k]! * 3;
+    const b = base + second[k]! * 3;
+    const wa = firstWeight[k]!;
+    const wb = secondWeight[k]!;
+    into[o] = (frame[a]! * wa + frame[b]! * wb) >> 4;
+    into[o + 1] = (frame[a + 1]! * wa + frame[b + 1]! * wb) >> 4;
+    into[o + 2] = (frame[a + 2]! * wa + frame[b + 2]! * wb) >> 4;
+  }
+}
+
+function opencvBlend(upper: Int16Array, lower: Int16Array, w0: number, w1: number, out: Pixels, at: number): void {
+  for (let o = 0; o < upper.length; o++) {
+    out[at + o] = (((w0 * upper[o]!) >> 16) + ((w1 * lower[o]!) >> 16) + 2) >> 2;
+  }
 }
 
 interface OpencvAxis extends Axis {

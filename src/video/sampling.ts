@@ -33,7 +33,7 @@ export function roundHalfEven(value: number): number {
 
 /** numpy.linspace(start, stop, count): start + i * ((stop - start) / (count - 1)), the last exactly `stop`. */
 function linspace(start: number, stop: number, count: number): number[] {
-  const delta = (stop - start) / (count - 1);
+  const delta = count > 1 ? (stop - start) / (count - 1) : 0;
   return range(count).map((i) => (i > 0 && i === count - 1 ? stop : start + i * delta));
 }
 
@@ -48,7 +48,7 @@ const videomaeDense: Sampler = (count, { frames, step, clips }) => {
   });
 };
 
-/** Two combs of equal ticks, merged; view k takes each `clips`-th from k. Source: MCG-NJU/VideoMAE ssv2.py, test mode. */
+/** Two combs of equal ticks, merged; view k takes every second entry from k. Source: MCG-NJU/VideoMAE ssv2.py, test mode. */
 const videomaeSegments: Sampler = (count, { frames, clips }) => {
   const tick = count / frames;
   const merged = [

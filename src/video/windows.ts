@@ -14,7 +14,8 @@ import {
   type Warning,
 } from './decode.js';
 import type { RunLimits } from './ffmpeg.js';
-import { listPackets, type VideoSource } from './probe.js';
+import type { VideoSource } from './open.js';
+import { listPackets } from './probe.js';
 import { pixelDType, type Pixels } from './resize.js';
 import { sampleViews } from './sampling.js';
 

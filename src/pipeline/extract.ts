@@ -1,0 +1,552 @@
+import { mkdir } from 'node:fs/promises';
+import { EgolensError, asEgolensError, exitCodes } from '../errors.js';
+import { sha256 } from '../files.js';
+import { openLedger, readLedger, type Ledger } from '../features/ledger.js';
+import { tryLock } from '../features/locks.js';
+import {
+  completeMeta,
+  featureKey,
+  ledgerFiles,
+  openFeatureWriter,
+  planNames,
+  videoIdentity,
+  type FeatureMeta,
+  type FeatureTarget,
+  type FeatureType,
+  type ItemNames,
+  type VideoIdentity,
+} from '../features/store.js';
+import { findModel } from '../hub/cache.js';
+import { canonicalText, type JsonValue } from '../json.js';
+import { openModelFolder, type ModelFolder } from '../models/folder.js';
+import { presetJson } from '../models/presets.js';
+import { chooseProvider } from '../runtime/providers.js';
+import type { Session } from '../runtime/session.js';
+import type { Preset, Progress, Span } from '../types.js';
+import { openVideo, parseStreamChoice, type StreamChoice, type VideoSource } from '../video/probe.js';
+import { findTools } from '../video/tools.js';
+import { pixelDType } from '../video/resize.js';
+import { encodeVideo, type EncodedVideo } from './encode-video.js';
+import { adjustPreset, type PresetChanges } from './adjust-preset.js';
+import { defaultModel } from './default-model.js';
+import { presetOf } from './import-model.js';
+import { parseShard, shardOf, type InputItem } from './inputs.js';
+import { openModelSession } from './probe.js';
+import { errorRecord, type ErrorRecord } from './records.js';
+import { programVersion, runtimeVersion } from './versions.js';
+
+/** How much damage a video may have: none, so many error messages, any. */
+export type DecodeErrorPolicy = 'ignore' | 'fail' | { readonly limit: number };
+
+export interface ExtractOptions {
+  /** Name or folder. */
+  readonly model: string;
+  /** Output folder. */
+  readonly output: string;
+  /** Replaces the model's own preset; it has to fit the model. */
+  readonly preset?: Preset;
+  /** Last changes to the preset: `--stride`, `--pixels`, … */
+  readonly adjust?: (preset: Preset) => Preset;
+  /** `mean`: the preset's feature, one vector a row. `tokens`: the model's tokens. */
+  readonly pool: 'mean' | 'tokens';
+  /** `clip`: one row a window. `video`: their mean, one row. */
+  readonly level: 'clip' | 'video';
+  readonly type: FeatureType;
+  readonly template?: string;
+  readonly stream: StreamChoice;
+  readonly span?: Span;
+  readonly device: string;
+  readonly threads?: number;
+  /** Windows in one run; where absent 1 on the cpu, 8 elsewhere. */
+  readonly batch?: number;
+  /** Videos at once. */
+  readonly jobs: number;
+  readonly force: boolean;
+  readonly retryFailed: boolean;
+  readonly onError: 'skip' | 'stop';
+  readonly decodeErrors: DecodeErrorPolicy;
+  /** Fewer frames than the header claims are a failure too. */
+  readonly strict: boolean;
+  readonly timeoutMs?: number;
+  readonly stallTimeoutMs?: number;
+  readonly identity: 'ends' | 'content';
+  readonly shard?: { readonly index: number; readonly of: number };
+  readonly argv: readonly string[];
+  readonly signal: AbortSignal;
+  readonly progress: Progress;
+}
+
+/** What flags say, as text where a person wrote text. */
+export interface ExtractFlags extends PresetChanges {
+  readonly model?: string | undefined;
+  readonly output: string;
+  readonly preset?: string | undefined;
+  readonly pool: 'mean' | 'tokens';
+  readonly level: 'clip' | 'video';
+  readonly outType: FeatureType;
+  readonly nameTemplate?: string | undefined;
+  readonly stream: string;
+  readonly device: string;
+  readonly threads?: number | undefined;
+  readonly batch?: number | undefined;
+  readonly jobs: number;
+  readonly shard?: string | undefined;
+  readonly force: boolean;
+  readonly decodeErrors: string;
+}
+
+/** The options behind flags; each text is checked here. Throws `usage.flag`. */
+export async function extractDefaults(flags: ExtractFlags) {
+  const { output, pool, level, device, threads, batch, jobs, force, shard, preset, nameTemplate } = flags;
+  const { pixels, window, stride, fps, tail, views } = flags;
+  const changes = { pixels, window, stride, fps, tail, views };
+  return {
+    model: flags.model ?? defaultModel,
+    output,
+    pool,
+    level,
+    device,
+    jobs,
+    force,
+    type: flags.outType,
+    stream: parseStreamChoice(flags.stream),
+    decodeErrors: parseDecodeErrors(flags.decodeErrors),
+    adjust: (base: Preset) => adjustPreset(base, changes),
+    ...(threads !== undefined && { threads }),
+    ...(batch !== undefined && { batch }),
+    ...(shard !== undefined && { shard: parseShard(shard) }),
+    ...(preset !== undefined && { preset: await presetOf(preset) }),
+    ...(nameTemplate !== undefined && { template: nameTemplate }),
+  };
+}
+
+function parseDecodeErrors(text: string): DecodeErrorPolicy {
+  if (text === 'ignore' || text === 'fail') return text;
+  const limit = /^limit=(\d{1,9})$/.exec(text)?.[1];
+  if (limit === undefined) throw new EgolensError('usage.flag', `expected ignore, limit=N or fail, found \`${text}\``);
+  return { limit: Number(limit) };
+}
+
+/** `egolens.features/1` */
+export type FeatureRecord = {
+  readonly schema: 'egolens.features/1';
+  readonly input: string;
+  readonly id: string;
+  readonly model: string;
+  readonly of: { readonly kind: 'file' };
+  readonly path: string;
+  readonly shape: readonly number[];
+  readonly rows: number;
+  readonly clock: JsonValue;
+  readonly key: string;
+};
+
+export type ExtractEvent =
+  /** `kept`: it was complete already. */
+  | { readonly kind: 'done' | 'kept'; readonly record: FeatureRecord }
+  | { readonly kind: 'failed'; readonly error: ErrorRecord }
+  /** Failed in an earlier run, or another process works on it now. */
+  | { readonly kind: 'skipped'; readonly input: string; readonly why: 'failed-before' | 'locked' };
+
+/** Counts of a run, and where its time went. */
+export interface ExtractSummary {
+  readonly done: number;
+  readonly kept: number;
+  readonly failed: number;
+  readonly failedBefore: number;
+  readonly locked: number;
+  readonly rows: number;
+  /** Seconds by stage, summed over videos. */
+  readonly seconds: Readonly<Record<string, number>>;
+  readonly exit: number;
+}
+
+/** What all videos of a run share. */
+interface Run {
+  readonly options: ExtractOptions;
+  readonly model: ModelFolder;
+  readonly preset: Preset;
+  readonly output: string;
+  readonly ledger: Ledger;
+  readonly failedBefore: ReadonlySet<string>;
+  readonly versions: { readonly program: string; readonly runtime: string; readonly ffmpeg: string };
+  /** Opened when the first video needs it. */
+  session(): Promise<Session>;
+}
+
+/**
+ * Features of many videos: a bad one is reported and the others go on; a second start does what is missing. Events come as the videos
+ * end (in list order for one job); the return value is the summary.
+ *
+ * @throws EgolensError usage.*, model.*, device.*, tool.ffmpeg_missing before anything is written; run.interrupted
+ */
+export async function* extract(
+  items: readonly InputItem[],
+  options: ExtractOptions,
+): AsyncGenerator<ExtractEvent, ExtractSummary> {
+  const { names, model, preset, output } = await prepare(items, options);
+  const mine = shardOf(names, options.shard);
+  const tools = await findTools();
+  const choice = await chooseProvider(options.device, options.signal);
+  options.progress.note(
+    `${model.id} (${model.manifest.trained}) on ${choice.device}${choice.why === '' ? '' : `: ${choice.why}`}`,
+  );
+  await mkdir(options.output, { recursive: true });
+  const settings = {
+    model: model.manifest.digest,
+    output,
+    preset: presetJson(preset),
+    pool: options.pool,
+    level: options.level,
+  };
+  const state = await readLedger(options.output);
+  const failedBefore = new Set(
+    [...state.items].flatMap(([id, item]) => (item.state === 'failed' && !item.retryable ? [id] : [])),
+  );
+  await using ledger = await openLedger(options.output, {
+    version: programVersion(),
+    argv: options.argv,
+    config: sha256(canonicalText(settings)),
+  });
+  let opened: Promise<Session> | undefined;
+  const run: Run = {
+    options,
+    model,
+    preset,
+    output,
+    ledger,
+    failedBefore,
+    versions: { program: programVersion(), runtime: runtimeVersion(), ffmpeg: tools.version },
+    session: () => (opened ??= openModelSession(model, { ...options, device: choice }, inputOf(preset))),
+  };
+  const counts = { done: 0, kept: 0, failed: 0, failedBefore: 0, locked: 0, rows: 0 };
+  const seconds: Record<string, number> = {};
+  let exit: number = exitCodes.internal;
+  try {
+    for await (const { event, stages } of inParallel(mine, options.jobs, (item) => extractOne(item, run))) {
+      for (const [stage, value] of Object.entries(stages)) seconds[stage] = (seconds[stage] ?? 0) + value;
+      if (event.kind === 'skipped') counts[event.why === 'locked' ? 'locked' : 'failedBefore']++;
+      else counts[event.kind]++;
+      if (event.kind === 'done' || event.kind === 'kept') counts.rows += event.record.rows;
+      yield event;
+      if (event.kind === 'failed' && options.onError === 'stop') break;
+    }
+    exit = exitOf(counts);
+  } finally {
+    const session = await opened?.catch(() => undefined);
+    await session?.[Symbol.asyncDispose]();
+    if (options.signal.aborted) exit = exitCodes.interrupted;
+    await ledger.end(counts, exit);
+  }
+  return { ...counts, seconds, exit };
+}
+
+/** What would be done, without touching anything. */
+export interface PlannedVideo {
+  readonly input: string;
+  readonly id: string;
+  readonly path: string;
+  readonly state: 'missing' | 'complete' | 'failed';
+  readonly frames: number | null;
+  readonly seconds: number | null;
+  readonly error: string | null;
+}
+
+/** The plan of `--dry-run`: names, states, claimed lengths. */
+export async function* planExtract(items: readonly InputItem[], options: ExtractOptions): AsyncGenerator<PlannedVideo> {
+  const { names, model, preset, output } = await prepare(items, options);
+  for (const item of shardOf(names, options.shard)) {
+    options.signal.throwIfAborted();
+    const base = { input: item.input.input, id: item.id, path: item.targets[0]!.array };
+    const unknown = { frames: null, seconds: null };
+    try {
+      if (item.input.error) throw item.input.error;
+      const key = keyOf(item.input, await videoIdentity(item.input.path, options.identity), {
+        options,
+        model,
+        preset,
+        output,
+      });
+      const source = await openVideo(item.input.path, { stream: options.stream, signal: options.signal });
+      const isComplete = !options.force && (await completeMeta(item.targets[0]!, key)) !== undefined;
+      const { frames, duration } = source.claimed;
+      yield { ...base, state: isComplete ? 'complete' : 'missing', frames, seconds: duration, error: null };
+    } catch (error) {
+      yield { ...base, ...unknown, state: 'failed', error: asEgolensError(error).code };
+    }
+  }
+}
+
+/** An input with its names. */
+interface Named extends Omit<ItemNames, 'input'> {
+  readonly input: InputItem;
+}
+
+async function prepare(
+  items: readonly InputItem[],
+  options: ExtractOptions,
+): Promise<{ names: readonly Named[]; model: ModelFolder; preset: Preset; output: string }> {
+  const { type, template } = options;
+  const planned = planNames(items, { out: options.output, type, ...(template !== undefined && { template }) });
+  const names = planned.map((item, i): Named => ({ ...item, input: items[i]! }));
+  const model = await openModelFolder(await findModel(options.model));
+  const base = options.preset ?? model.preset;
+  const preset = fitted(options.adjust?.(base) ?? base, model);
+  const output = options.pool === 'tokens' ? model.spec.tokenOutput : preset.feature;
+  const shape = model.spec.outputs[output]?.shape;
+  if (
+    shape?.[0] !== 'batch' ||
+    shape.slice(1).some((dim) => typeof dim !== 'number') ||
+    Object.keys(model.spec.arrays).length > 0
+  ) {
+    throw new EgolensError('model.config', `${model.id}: output \`${output}\` gives no row of fixed size per window`, {
+      try: 'take a model with a pooled output, such as family videomae-classifier',
+    });
+  }
+  return { names, model, preset, output };
+}
+
+/** A preset made for other frames or another size cannot feed this model. */
+function fitted(preset: Preset, { spec, id }: ModelFolder): Preset {
+  if (preset.sampling.frames !== spec.frames || preset.pixels.size !== spec.size) {
+    throw new EgolensError(
+      'model.config',
+      `preset ${preset.name}: ${preset.sampling.frames} frames at ${preset.pixels.size} pixels; ${id} takes ${spec.frames} frames at ${spec.size} pixels`,
+      { try: '`egolens presets list` shows frames and sizes' },
+    );
+  }
+  if (preset.pixels.crop === 'none' && preset.pixels.to === 'short-side') {
+    throw new EgolensError(
+      'model.config',
+      `preset ${preset.name}: without a crop the pictures must be stretched to the model's square`,
+    );
+  }
+  const { mean, std } = preset;
+  const own = spec.preset;
+  if (pixelDType(preset.pixels) === 'uint8' && (mean.join() !== own.mean.join() || std.join() !== own.std.join())) {
+    throw new EgolensError(
+      'model.config',
+      `preset ${preset.name}: mean ${mean.join(', ')} and std ${std.join(', ')}; the graph of ${id} normalises with ${own.mean.join(', ')} and ${own.std.join(', ')}`,
+      { try: 'import the checkpoint again with `--preset`' },
+    );
+  }
+  return preset;
+}
+
+function inputOf(preset: Preset): 'frames' | 'normalised' {
+  return pixelDType(preset.pixels) === 'float32' ? 'normalised' : 'frames';
+}
+
+function exitOf(counts: { done: number; kept: number; failed: number; failedBefore: number }): number {
+  if (counts.failed + counts.failedBefore === 0) return exitCodes.done;
+  return counts.done + counts.kept === 0 ? exitCodes.noneDone : exitCodes.someFailed;
+}
+
+/** Digest of everything that decides the values of a feature file. */
+function keyOf(
+  item: InputItem,
+  video: VideoIdentity,
+  { options, model, preset, output }: Pick<Run, 'options' | 'model' | 'preset' | 'output'>,
+): string {
+  const span = spanOf(item, options.span);
+  return featureKey({
+    video,
+    preset,
+    // `decode/1` stands for the rule by which the decoder's threads follow from the video (video/decode.ts).
+    settings: {
+      decoder: 'decode/1',
+      stream: options.stream,
+      span: span ?? null,
+      pool: options.pool,
+      level: options.level,
+    },
+    modelDigest: model.manifest.digest,
+    output,
+    precision: model.manifest.precision,
+  });
+}
+
+function spanOf(item: InputItem, span: Span | undefined): Span | undefined {
+  const [start, end] = [item.start ?? span?.[0], item.end ?? span?.[1]];
+  if (start === undefined && end === undefined) return undefined;
+  const [from, to] = [start ?? 0, end ?? Infinity];
+  if (from >= to)
+    throw new EgolensError('usage.flag', `expected a start before the end, found ${from} and ${to}`, {
+      input: item.input,
+    });
+  return [from, to];
+}
+
+interface Outcome {
+  readonly event: ExtractEvent;
+  readonly stages: Readonly<Record<string, number>>;
+}
+
+async function extractOne(item: Named, run: Run): Promise<Outcome> {
+  const { options, ledger } = run;
+  const { input } = item;
+  const target = item.targets[0]!;
+  let isStarted = false;
+  try {
+    options.signal.throwIfAborted();
+    if (input.error) throw input.error;
+    const video = await videoIdentity(input.path, options.identity);
+    const key = keyOf(input, video, run);
+    const kept = options.force ? undefined : await completeMeta(target, key);
+    if (kept) return { event: { kind: 'kept', record: recordOf(item, run, kept) }, stages: {} };
+    if (run.failedBefore.has(item.id) && !options.retryFailed && !options.force) {
+      return { event: { kind: 'skipped', input: input.input, why: 'failed-before' }, stages: {} };
+    }
+    await using lock = await tryLock(item.lock, { outputs: [target.array, target.times, target.meta] });
+    if (!lock) return { event: { kind: 'skipped', input: input.input, why: 'locked' }, stages: {} };
+    // Whoever held the lock before may have finished it.
+    const finished = options.force ? undefined : await completeMeta(target, key);
+    if (finished) return { event: { kind: 'kept', record: recordOf(item, run, finished) }, stages: {} };
+    await ledger.start(item.id);
+    isStarted = true;
+    const signal = AbortSignal.any([options.signal, lock.lost]);
+    const { meta, seconds } = await extractVideo(item, { run, key, video, target, signal });
+    await ledger.done(item.id, ledgerFiles(options.output, target, meta), seconds);
+    return { event: { kind: 'done', record: recordOf(item, run, meta) }, stages: seconds };
+  } catch (thrown) {
+    if (options.signal.aborted) throw options.signal.reason;
+    const error = asEgolensError(thrown, input.input);
+    // What concerns the run as a whole is no fault of this video.
+    if (['device', 'model', 'tool'].includes(error.code.split('.')[0]!)) throw error;
+    if (!isStarted) await ledger.start(item.id);
+    await ledger.failed(item.id, error);
+    return { event: { kind: 'failed', error: errorRecord(error, input.input) }, stages: {} };
+  }
+}
+
+function recordOf(item: Named, run: Run, meta: FeatureMeta): FeatureRecord {
+  return {
+    schema: 'egolens.features/1',
+    input: item.input.input,
+    id: item.id,
+    model: run.model.id,
+    of: { kind: 'file' },
+    path: item.targets[0]!.array,
+    shape: meta.array.shape,
+    rows: meta.array.shape[0]!,
+    clock: meta.clock === null ? null : { ...meta.clock },
+    key: meta.key,
+  };
+}
+
+interface VideoWork {
+  readonly run: Run;
+  readonly key: string;
+  readonly video: VideoIdentity;
+  readonly target: FeatureTarget;
+  readonly signal: AbortSignal;
+}
+
+async function extractVideo(
+  item: Named,
+  { run, key, video, target, signal }: VideoWork,
+): Promise<{ meta: FeatureMeta; seconds: Record<string, number> }> {
+  const { options, model, preset, output } = run;
+  const limits = {
+    signal,
+    ...(options.timeoutMs !== undefined && { timeoutMs: options.timeoutMs }),
+    ...(options.stallTimeoutMs !== undefined && { stallTimeoutMs: options.stallTimeoutMs }),
+  };
+  const started = performance.now();
+  const source = await openVideo(item.input.path, { stream: options.stream, ...limits });
+  const probed = performance.now();
+  const session = await run.session();
+  const rowShape = model.spec.outputs[output]!.shape.slice(1) as number[]; // fixed sizes: `prepare` checked
+  await using writer = await openFeatureWriter(target, rowShape);
+  const bar = options.progress.start(item.input.input, source.claimed.frames ?? undefined);
+  let encoded: EncodedVideo;
+  try {
+    const span = spanOf(item.input, options.span);
+    encoded = await encodeVideo(source, {
+      session,
+      preset,
+      output,
+      level: options.level,
+      batch: options.batch ?? (session.provider === 'cpu' ? 1 : 8),
+      write: (rows) => writer.append(rows),
+      limits,
+      onFrames: (frames) => bar.advance(frames),
+      ...(span !== undefined && { span }),
+    });
+  } finally {
+    bar.stop();
+  }
+  checkDamage(encoded, source, options);
+  for (const { code, message } of encoded.warnings) options.progress.warn(code, `\`${item.input.input}\`: ${message}`);
+  const folder = item.input.relpath === '' ? '' : `${item.input.relpath}/`;
+  const name = item.input.input === 'video:-' ? 'stdin' : item.input.path.split(/[/\\]/).at(-1)!;
+  const meta = await writer.finish(
+    {
+      input: { name: folder + name, bytes: video.bytes, identity: video.identity },
+      stream: source.streamNumber,
+      startOffset: encoded.startOffset,
+      frames: { claimed: source.claimed.frames, decoded: encoded.decodedFrames },
+      decodeErrors: encoded.decodeErrors,
+      warnings: encoded.warnings,
+      clock: encoded.clock,
+      of: { kind: 'file' },
+      preset: `${preset.name}@${preset.version}`,
+      pixels: preset.pixels.path,
+      model: { name: model.manifest.name, digest: model.manifest.digest },
+      output,
+      precision: model.manifest.precision,
+      provider: session.provider === 'stand-in' ? 'cpu' : session.provider,
+      versions: run.versions,
+      key,
+    },
+    encoded.rows,
+  );
+  const ended = performance.now();
+  const { decode, encode, write } = encoded.seconds;
+  const total = { probe: (probed - started) / 1000, decode, encode, write, total: (ended - started) / 1000 };
+  return { meta, seconds: total };
+}
+
+/** A damaged file that yields frames is done, unless the user wants it otherwise. */
+function checkDamage(
+  { decodeErrors, decodedFrames }: EncodedVideo,
+  source: VideoSource,
+  { decodeErrors: policy, strict, span }: ExtractOptions,
+): void {
+  const most = policy === 'ignore' ? Infinity : policy === 'fail' ? 0 : policy.limit;
+  if (decodeErrors > most) {
+    throw new EgolensError('decode.damaged', `${decodeErrors} decoding errors, at most ${most} are allowed`, {
+      frame: decodedFrames,
+      try: '`--decode-errors ignore` takes what can be decoded',
+    });
+  }
+  const claimed = source.claimed.frames;
+  if (strict && span === undefined && claimed !== null && decodedFrames < claimed) {
+    throw new EgolensError('decode.truncated', `${decodedFrames} frames decoded, the header claims ${claimed}`, {
+      frame: decodedFrames,
+      try: 'without `--strict-decode` the frames that are there are used',
+    });
+  }
+}
+
+/** Results of `work` over `items`, at most `jobs` at once, as they come; an error ends it when the others are done. */
+async function* inParallel<T, R>(items: readonly T[], jobs: number, work: (item: T) => Promise<R>): AsyncGenerator<R> {
+  const running = new Map<number, Promise<{ index: number; result: R }>>();
+  let next = 0;
+  try {
+    while (next < items.length || running.size > 0) {
+      while (next < items.length && running.size < jobs) {
+        const index = next++;
+        running.set(
+          index,
+          work(items[index]!).then((result) => ({ index, result })),
+        );
+      }
+      const { index, result } = await Promise.race(running.values());
+      running.delete(index);
+      yield result;
+    }
+  } finally {
+    await Promise.allSettled(running.values());
+  }
+}

@@ -1,0 +1,269 @@
+import { createWriteStream } from 'node:fs';
+import { lstat, mkdtemp, open, readFile, readdir, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, extname, join, relative, resolve, sep } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { minimatch } from 'minimatch';
+import { EgolensError, asEgolensError } from '../errors.js';
+import { seededRandom } from '../random.js';
+import type { Seconds } from '../types.js';
+
+/** One video to work on, or the reason why an argument is none. */
+export interface InputItem {
+  /** As the user gave it, or as found below a folder that the user gave. */
+  readonly input: string;
+  /** Absolute path. */
+  readonly path: string;
+  /** Folder below the argument in which it was found; empty for a file argument. */
+  readonly relpath: string;
+  readonly start?: Seconds;
+  readonly end?: Seconds;
+  readonly error?: EgolensError;
+}
+
+export interface InputOptions {
+  /** Separator of a list on standard input: NUL instead of newline. */
+  readonly nul?: boolean;
+  readonly hidden?: boolean;
+  /** Follow links to folders. */
+  readonly follow?: boolean;
+  /** Endings that count as videos in folders, without the dot. */
+  readonly extensions?: readonly string[];
+  /** Patterns over the path below the argument. */
+  readonly include?: readonly string[];
+  readonly exclude?: readonly string[];
+  readonly maxDepth?: number;
+  readonly limit?: number;
+  readonly shuffle?: number;
+  readonly stdin?: NodeJS.ReadableStream;
+}
+
+/** Endings that folders are searched for. */
+export const videoExtensions: readonly string[] =
+  '3g2 3gp asf avi divx f4v flv gif h264 h265 hevc ivf m1v m2ts m2v m4v mjpeg mkv mov mp4 mpeg mpg mts mxf nut ogm ogv rm rmvb ts vob webm wmv y4m'.split(
+    ' ',
+  );
+
+/** The whole list of inputs, and the folder of spooled ones, which goes when it is disposed. */
+export interface InputList extends AsyncDisposable {
+  readonly items: readonly InputItem[];
+}
+
+/**
+ * Lists inputs: files, folders (recursive, in byte order of their paths), patterns, `@FILE` lists, `-` for a list on standard input,
+ * `video:-` for one video's bytes there. An argument that does not exist becomes an item with an error, so that the others go on.
+ *
+ * @throws EgolensError usage.flag when nothing was given, input.not_found for a list file that is not there
+ */
+export async function listInputs(args: readonly string[], options: InputOptions = {}): Promise<InputList> {
+  if (args.length === 0) {
+    throw new EgolensError('usage.flag', 'no input; expected files, folders, @LIST or - for a list on standard input');
+  }
+  const spool: { folder?: string } = {};
+  const items: InputItem[] = [];
+  for (const argument of args) items.push(...(await expand(argument, options, spool)));
+  let chosen = items;
+  if (options.shuffle !== undefined) chosen = seededRandom(options.shuffle, 'inputs').shuffle([...items]);
+  if (options.limit !== undefined) chosen = chosen.slice(0, options.limit);
+  return {
+    items: chosen,
+    async [Symbol.asyncDispose]() {
+      if (spool.folder !== undefined) await rm(spool.folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** The part of a list that belongs to shard `index` of `of`. */
+export function shardOf<T>(
+  items: readonly T[],
+  shard: { readonly index: number; readonly of: number } | undefined,
+): readonly T[] {
+  return shard === undefined ? items : items.filter((_, i) => i % shard.of === shard.index);
+}
+
+/** `2/8` -> the third of eight parts: indexes count from 0. */
+export function parseShard(text: string): { readonly index: number; readonly of: number } {
+  const match = /^(\d{1,6})\/(\d{1,6})$/.exec(text);
+  const [index, of] = [Number(match?.[1]), Number(match?.[2])];
+  if (!match || of === 0 || index >= of) {
+    throw new EgolensError('usage.flag', `expected a shard I/N with 0 <= I < N, found \`${text}\``);
+  }
+  return { index, of };
+}
+
+async function expand(argument: string, options: InputOptions, spool: { folder?: string }): Promise<InputItem[]> {
+  if (argument === '-') return await fromList(await readAll(stdinOf(options)), options);
+  if (argument === 'video:-') return [await spooled(stdinOf(options), spool)];
+  if (argument.startsWith('@')) return await fromList(await readListFile(argument.slice(1)), options);
+  const info = await stat(argument).catch(() => undefined);
+  if (info?.isDirectory()) return await walk(argument, options);
+  if (info?.isFile()) return [{ input: argument, path: resolve(argument), relpath: '' }];
+  if (info) return [failed(argument, 'input.not_a_file', 'expected a file or folder, found a special file')];
+  if (/[*?[{]/.test(argument)) {
+    const found = await glob(argument, options);
+    if (found.length > 0) return found;
+  }
+  return [failed(argument, 'input.not_found', 'no such file or folder')];
+}
+
+function failed(input: string, code: 'input.not_found' | 'input.not_a_file', why: string): InputItem {
+  const error = new EgolensError(code, `\`${input}\`: ${why}`, { input });
+  return { input, path: resolve(input), relpath: '', error };
+}
+
+function stdinOf(options: InputOptions): NodeJS.ReadableStream {
+  return options.stdin ?? process.stdin;
+}
+
+async function readAll(stream: NodeJS.ReadableStream): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(Buffer.from(chunk as Uint8Array));
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+async function readListFile(path: string): Promise<string> {
+  return await readFile(path, 'utf8').catch((cause: unknown) => {
+    throw asEgolensError(cause, `@${path}`);
+  });
+}
+
+/** One path a line (or NUL), or records `{"input":…,"start":…,"end":…}`. */
+async function fromList(text: string, options: InputOptions): Promise<InputItem[]> {
+  const entries = text.split(options.nul === true ? '\0' : /\r?\n/).filter((entry) => entry !== '');
+  const items: InputItem[] = [];
+  for (const [i, entry] of entries.entries()) {
+    if (!entry.startsWith('{')) {
+      items.push(...(await expandListed(entry, options)));
+      continue;
+    }
+    const record = parseRecord(entry, i + 1);
+    for (const item of await expandListed(record.input, options)) {
+      items.push({
+        ...item,
+        ...(record.start !== undefined && { start: record.start }),
+        ...(record.end !== undefined && { end: record.end }),
+      });
+    }
+  }
+  return items;
+}
+
+/** What stands in a list is a path, never a pattern or another list. */
+async function expandListed(entry: string, options: InputOptions): Promise<InputItem[]> {
+  const info = await stat(entry).catch(() => undefined);
+  if (info?.isDirectory()) return await walk(entry, options);
+  if (info?.isFile()) return [{ input: entry, path: resolve(entry), relpath: '' }];
+  return [failed(entry, 'input.not_found', 'no such file or folder')];
+}
+
+function parseRecord(line: string, number: number): { input: string; start?: number; end?: number } {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch (cause) {
+    throw new EgolensError('usage.flag', `line ${number} of the list: no JSON: ${(cause as Error).message}`, { cause });
+  }
+  const record = value as { input?: unknown; start?: unknown; end?: unknown };
+  if (typeof record.input !== 'string') {
+    throw new EgolensError('usage.flag', `line ${number} of the list: expected a member \`input\` with a path`);
+  }
+  const time = (name: 'start' | 'end'): number | undefined => {
+    const found = record[name];
+    if (found === undefined || found === null) return undefined;
+    if (typeof found !== 'number' || !Number.isFinite(found) || found < 0) {
+      throw new EgolensError(
+        'usage.flag',
+        `line ${number} of the list: \`${name}\`: expected seconds, found ${JSON.stringify(found)}`,
+      );
+    }
+    return found;
+  };
+  const [start, end] = [time('start'), time('end')];
+  return { input: record.input, ...(start !== undefined && { start }), ...(end !== undefined && { end }) };
+}
+
+/** Videos below a folder, in byte order of their paths. */
+async function walk(folder: string, options: InputOptions): Promise<InputItem[]> {
+  const extensions = new Set((options.extensions ?? videoExtensions).map((ext) => ext.toLowerCase()));
+  const items: InputItem[] = [];
+  const visited = new Set<string>();
+  const visit = async (path: string, depth: number): Promise<void> => {
+    if (options.follow === true) {
+      // A link may lead back up.
+      const { dev, ino } = await stat(path, { bigint: true });
+      if (visited.has(`${dev}:${ino}`)) return;
+      visited.add(`${dev}:${ino}`);
+    }
+    const entries = await readdir(path, { withFileTypes: true });
+    entries.sort((a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)));
+    for (const entry of entries) {
+      if (entry.name.startsWith('.') && options.hidden !== true) continue;
+      const full = join(path, entry.name);
+      const kind = entry.isSymbolicLink()
+        ? await linkKind(full, options.follow === true)
+        : entry.isDirectory()
+          ? 'folder'
+          : entry.isFile()
+            ? 'file'
+            : 'other';
+      if (kind === 'folder' && depth < (options.maxDepth ?? Infinity)) await visit(full, depth + 1);
+      if (kind !== 'file' || !extensions.has(extname(entry.name).slice(1).toLowerCase())) continue;
+      const below = relative(folder, full).split(sep).join('/');
+      if (!isWanted(below, options)) continue;
+      if (extname(entry.name).toLowerCase() === '.ts' && !(await isTransportStream(full))) continue;
+      items.push({ input: full, path: resolve(full), relpath: dirname(below) === '.' ? '' : dirname(below) });
+    }
+  };
+  await visit(folder, 1);
+  return items;
+}
+
+/** A link to a file counts as that file, one to a folder only with --follow. */
+async function linkKind(path: string, follow: boolean): Promise<'folder' | 'file' | 'other'> {
+  const info = await stat(path).catch(() => undefined);
+  if (info?.isFile()) return 'file';
+  return info?.isDirectory() && follow ? 'folder' : 'other';
+}
+
+function isWanted(below: string, { include, exclude }: InputOptions): boolean {
+  const matches = (pattern: string): boolean => minimatch(below, pattern, { matchBase: true, dot: true });
+  return (include === undefined || include.length === 0 || include.some(matches)) && !(exclude ?? []).some(matches);
+}
+
+/** MPEG transport streams begin with 0x47; TypeScript sources, which share the ending, do not. */
+async function isTransportStream(path: string): Promise<boolean> {
+  const handle = await open(path, 'r');
+  try {
+    const { bytesRead, buffer } = await handle.read(new Uint8Array(193), 0, 193, 0);
+    return bytesRead > 0 && (buffer[0] === 0x47 || buffer[4] === 0x47);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Files that match a pattern, in byte order; its part without wildcards says where to look. */
+async function glob(pattern: string, options: InputOptions): Promise<InputItem[]> {
+  const parts = pattern.split('/');
+  const wild = parts.findIndex((part) => /[*?[{]/.test(part));
+  const base = parts.slice(0, wild).join('/') || (pattern.startsWith('/') ? '/' : '.');
+  if (!(await lstat(base).catch(() => undefined))?.isDirectory()) return [];
+  const rest = parts.slice(wild).join('/');
+  const depth = rest.includes('**') ? {} : { maxDepth: parts.length - wild };
+  const found = await walk(base, {
+    ...options,
+    ...depth,
+    include: [],
+    extensions: options.extensions ?? videoExtensions,
+  });
+  return found
+    .filter(({ path }) => minimatch(relative(base, path).split(sep).join('/'), rest))
+    .map((item) => ({ ...item, relpath: '' }));
+}
+
+/** A video from standard input: decoders seek, so it is written down first. */
+async function spooled(stream: NodeJS.ReadableStream, spool: { folder?: string }): Promise<InputItem> {
+  spool.folder ??= await mkdtemp(join(tmpdir(), 'egolens-'));
+  const path = join(spool.folder, 'stdin.video');
+  await pipeline(stream, createWriteStream(path));
+  return { input: 'video:-', path, relpath: '' };
+}
