@@ -43,20 +43,6 @@ export async function openFileSource(path: string): Promise<FileSource> {
   };
 }
 
-/** A source over bytes in memory. */
-export function bytesSource(name: string, bytes: Uint8Array): ByteSource {
-  return {
-    name,
-    size: bytes.length,
-    // A throwing executor rejects the promise.
-    read: (offset, length) =>
-      new Promise((resolve) => {
-        checkRange(name, bytes.length, offset, length);
-        resolve(bytes.slice(offset, offset + length));
-      }),
-  };
-}
-
 function checkRange(name: string, size: number, offset: number, length: number): void {
   if (
     !Number.isSafeInteger(offset) ||

@@ -1,7 +1,7 @@
 import { EgolensError } from '../errors.js';
 import type { ByteSource } from '../types.js';
 
-/** A source over bytes in memory. `src/files.ts` has one too, but it stands beside this folder, not below it. */
+/** A source over bytes in memory. */
 export function memorySource(name: string, bytes: Uint8Array): ByteSource {
   return {
     name,

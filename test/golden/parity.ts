@@ -1,0 +1,36 @@
+import { describe, expect, test } from 'vitest';
+import { discoverCases, isPending } from './cases.js';
+import { encoderRunners } from './encoder.js';
+import { report, type Runner } from './results.js';
+
+const runners: Readonly<Record<string, Runner>> = { ...encoderRunners };
+
+/**
+ * Parity with the official code over one folder of golden data: every case that is there, by listing.
+ *
+ * @param complete whether every built family must have a case; a part of the data need not hold all
+ */
+export function parityTests(folder: string, complete: boolean): void {
+  const cases = discoverCases(folder);
+  describe('parity with the official code', () => {
+    test.each(cases.filter((one) => !isPending(one)))('$name', async ({ name, family, path }) => {
+      const runner = runners[family];
+      expect(
+        runner,
+        `${name}: family ${family} has neither a runner nor an entry in test/golden/pending.json`,
+      ).toBeDefined();
+      report(name, await runner!(path));
+    });
+
+    test.runIf(complete)('every built family has a case', () => {
+      const found = new Set(cases.map(({ family }) => family));
+      expect(Object.keys(runners).filter((family) => !found.has(family))).toEqual([]);
+    });
+
+    test('what is not built yet is listed', () => {
+      for (const one of cases.filter(isPending)) console.log(`pending ${one.name} (${one.family})`);
+      const stale = cases.filter((one) => isPending(one) && runners[one.family]);
+      expect(stale).toEqual([]);
+    });
+  });
+}

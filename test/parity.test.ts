@@ -1,0 +1,6 @@
+import { join } from 'node:path';
+import { packageRoot } from '../src/files.js';
+import { parityTests } from './golden/parity.js';
+
+// The part of the golden data that is in the repository, so that `npm test` has parity tests everywhere.
+parityTests(join(packageRoot, 'fixtures', 'golden'), true);
