@@ -4,8 +4,8 @@
  * Usage: node bin/make-default-model.js [FOLDER]
  */
 import { fileURLToPath } from 'node:url';
-import { defaultModel, makeDefaultModel } from '../dist/src/pipeline/default-model.js';
+import { defaultSeededModel, makeSeededModel } from '../dist/src/pipeline/seeded-model.js';
 
-const folder = process.argv[2] ?? fileURLToPath(new URL(`../fixtures/models/${defaultModel}`, import.meta.url));
-const { manifest, matched } = await makeDefaultModel(folder, 0);
+const own = fileURLToPath(new URL(`../fixtures/models/${defaultSeededModel.name}`, import.meta.url));
+const { manifest, matched, folder } = await makeSeededModel(process.argv[2] ?? own, defaultSeededModel);
 console.log(`${folder}: ${matched} tensors, digest ${manifest.digest}`);

@@ -18,6 +18,9 @@ export async function installedModels(folder = modelsFolder()): Promise<string[]
     .sort();
 }
 
+/** The embedded model that runs when none is named; its name says what it is. */
+export const defaultModelName = 'videomae-nano-untrained';
+
 /** Folder of the models that come with the program; published with it (package.json `files`). */
 export const embeddedModels = join(packageRoot, 'fixtures', 'models');
 

@@ -16,7 +16,7 @@ import {
   type ItemNames,
   type VideoIdentity,
 } from '../features/store.js';
-import { findModel } from '../hub/cache.js';
+import { defaultModelName, findModel } from '../hub/cache.js';
 import { canonicalText, type JsonValue } from '../json.js';
 import { openModelFolder, type ModelFolder } from '../models/folder.js';
 import { presetJson } from '../models/presets.js';
@@ -28,7 +28,6 @@ import { findTools } from '../video/tools.js';
 import { pixelDType } from '../video/resize.js';
 import { encodeVideo, type EncodedVideo } from './encode-video.js';
 import { adjustPreset, type PresetChanges } from './adjust-preset.js';
-import { defaultModel } from './default-model.js';
 import { presetOf } from './import-model.js';
 import { parseShard, shardOf, type InputItem } from './inputs.js';
 import { openModelSession } from './probe.js';
@@ -101,7 +100,7 @@ export async function extractDefaults(flags: ExtractFlags) {
   const { pixels, window, stride, fps, tail, views } = flags;
   const changes = { pixels, window, stride, fps, tail, views };
   return {
-    model: flags.model ?? defaultModel,
+    model: flags.model ?? defaultModelName,
     output,
     pool,
     level,

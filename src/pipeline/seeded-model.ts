@@ -4,43 +4,46 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { writeSafetensors, type SafetensorsEntry } from '../checkpoint/safetensors.js';
+import { defaultModelName } from '../hub/cache.js';
+import type { JsonValue } from '../json.js';
 import { familyOf } from '../models/index.js';
 import { readPreset } from '../models/presets.js';
 import { graphFiles } from '../models/spec.js';
 import { seededRandom, type Random } from '../random.js';
 import { bytesOf, sizeOf, tensor } from '../tensor.js';
+import type { Preset } from '../types.js';
 import { importModel, type ImportReport } from './import-model.js';
 
-/** Name under which the embedded default encoder is installed; it says what it is. */
-export const defaultModel = 'videomae-nano-untrained';
+export interface SeededModel {
+  readonly name: string;
+  /** Configuration of family videomae-classifier. */
+  readonly config: Readonly<Record<string, JsonValue>>;
+  readonly preset: Preset;
+  /** Same seed, same bytes. */
+  readonly seed: number;
+}
 
-const config = {
-  img_size: 96,
-  patch_size: 16,
-  all_frames: 16,
-  embed_dim: 64,
-  depth: 2,
-  num_heads: 2,
-  num_classes: 0,
-} as const;
+/** The embedded default: VideoMAE in small, so that every command works before a checkpoint is imported. */
+export const defaultSeededModel: SeededModel = {
+  name: defaultModelName,
+  config: { img_size: 96, patch_size: 16, all_frames: 16, embed_dim: 64, depth: 2, num_heads: 2, num_classes: 0 },
+  preset: readPreset('nano-16x2'),
+  seed: 0,
+};
 
-/**
- * Makes the embedded default model: VideoMAE's graph in small, its weights out of the seeded generator. It has learned nothing; it
- * is there so that every command works before a checkpoint is imported.
- *
- * @param folder the model folder to write, replaced where it exists
- * @param seed same seed, same bytes
- */
-export async function makeDefaultModel(folder: string, seed: number): Promise<ImportReport> {
+/** Makes a model folder whose weights come out of the seeded generator: it has learned nothing, and says so. An existing one is replaced. */
+export async function makeSeededModel(
+  folder: string,
+  { name, config, preset, seed }: SeededModel,
+): Promise<ImportReport> {
   const { family } = familyOf('videomae-classifier');
-  const preset = readPreset('nano-16x2');
   const params = family.spec(config, { preset }).build(graphFiles[0]).params;
-  const random = seededRandom(seed, defaultModel);
+  const random = seededRandom(seed, name);
   const entries = params.map(({ name, shape }): SafetensorsEntry => {
     const values = initialValues(name, shape, random);
     return { name, dtype: 'F32', shape, bytes: () => [bytesOf(tensor('float32', shape, values))] };
   });
-  const work = await mkdtemp(join(tmpdir(), 'egolens-default-'));
+  const work = await mkdtemp(join(tmpdir(), 'egolens-seeded-'));
   try {
     const checkpoint = join(work, 'seeded.safetensors');
     await pipeline(writeSafetensors(entries), createWriteStream(checkpoint));
@@ -50,7 +53,7 @@ export async function makeDefaultModel(folder: string, seed: number): Promise<Im
       arch: 'videomae-classifier',
       config: configFile,
       preset,
-      name: defaultModel,
+      name,
       output: folder,
       force: true,
       trained: 'untrained',
