@@ -121,7 +121,7 @@ export default class Extract extends BaseCommand {
       signal: this.signal,
       progress,
     };
-    await using inputs = await listInputs(argv as string[], inputOptions(flags));
+    await using inputs = await listInputs(argv as string[], { ...inputOptions(flags), signal: this.signal });
     if (flags['dry-run']) {
       const writer = this.writer(
         flags,
@@ -135,11 +135,15 @@ export default class Extract extends BaseCommand {
     await using files = await RunFiles.open({ errors: flags.errors, summary: flags.summary });
     const writer = this.writer(flags, [column('input'), column('rows', 'right'), column('shape'), column('path')]);
     const run = extract(inputs.items, options);
-    let next = await run.next();
-    for (; next.done !== true; next = await run.next()) {
-      const record = this.recordOf(next.value, flags.verbose);
-      if (record) await writer.write(record);
-      if (next.value.kind === 'failed') await files.error(next.value.error);
+    let next: Awaited<ReturnType<typeof run.next>>;
+    try {
+      while ((next = await run.next()).done !== true) {
+        const record = this.recordOf(next.value, flags.verbose);
+        if (record) await writer.write(record);
+        if (next.value.kind === 'failed') await files.error(next.value.error);
+      }
+    } finally {
+      await run.return(undefined as never); // what is open goes, also when a record could not be written
     }
     await writer.end();
     await files.summary(next.value);

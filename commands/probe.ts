@@ -1,8 +1,6 @@
 import { Args, Flags } from '@oclif/core';
 import { BaseCommand, batchExitCode } from '../src/cli/base-command.js';
-import { given } from '../src/cli/flags.js';
-import { batchFlags, inputFlags, inputOptions } from '../src/cli/input-flags.js';
-import type { Column } from '../src/cli/output.js';
+import { given, inputFlags, inputOptions, parseDuration } from '../src/cli/flags.js';
 import { frameColumns, probeColumns } from '../src/cli/probe-columns.js';
 
 export default class Probe extends BaseCommand {
@@ -29,7 +27,14 @@ export default class Probe extends BaseCommand {
       helpValue: 'N|best',
       summary: 'Which video stream, cover pictures not counted; best = as ffmpeg chooses.',
     }),
-    ...batchFlags,
+    jobs: Flags.integer({ char: 'j', min: 1, max: 64, default: 1, summary: 'Videos at once.' }),
+    timeout: Flags.string({ helpValue: '10m', summary: 'Time limit per video.' }),
+    'stall-timeout': Flags.string({
+      default: '60s',
+      helpValue: '60s',
+      summary: 'Limit for a decoder that gives nothing.',
+    }),
+    errors: Flags.string({ helpValue: 'FILE', summary: 'Error records as ndjson.' }),
     ...inputFlags,
   };
 
@@ -37,34 +42,33 @@ export default class Probe extends BaseCommand {
     const { argv, flags } = await this.parse(Probe);
     const { listInputs } = await import('../src/pipeline/inputs.js');
     const { probeVideos } = await import('../src/pipeline/probe-videos.js');
-    const { openErrorFile } = await import('../src/pipeline/error-file.js');
+    const { RunFiles } = await import('../src/pipeline/run-files.js');
     using progress = await this.progress(flags);
-    const columns: readonly Column[] = flags.frames ? frameColumns : probeColumns;
-    const writer = this.writer(flags, columns);
-    await using errors = await openErrorFile(flags.errors);
-    await using list = await listInputs(argv as string[], inputOptions(flags));
-    const results = probeVideos(list.items, {
+    await using files = await RunFiles.open({ errors: flags.errors });
+    await using inputs = await listInputs(argv as string[], inputOptions(flags));
+    const writer = this.writer(flags, flags.frames ? frameColumns : probeColumns);
+    const results = probeVideos(inputs.items, {
       mode: flags.frames ? 'frames' : flags.check ? 'check' : flags.exact ? 'exact' : 'fast',
       stream: flags.stream,
       jobs: flags.jobs,
+      ...given({ timeoutMs: flags.timeout === undefined ? undefined : parseDuration(flags.timeout) }),
+      stallTimeoutMs: parseDuration(flags['stall-timeout']),
       signal: this.signal,
       progress,
-      ...given({ timeoutMs: flags.timeout, stallTimeoutMs: flags['stall-timeout'] }),
     });
-    let done = 0;
-    let failed = 0;
+    let [done, failed] = [0, 0];
     for await (const result of results) {
       if ('error' in result) {
         failed++;
         this.logError(result.error);
-        await errors.write(result.error);
+        await files.error(result.error);
       } else {
         done++;
         for (const record of result.records) await writer.write(record);
       }
     }
     await writer.end();
-    if (list.items.length === 0) progress.note('no video found');
+    if (done + failed === 0) progress.note('no video found');
     process.exitCode = batchExitCode(done, failed);
   }
 }

@@ -39,7 +39,7 @@ export function findings(validator: Validator, value: unknown, limit = 1000): Fi
   return found;
 }
 
-/** Throws `code` with the first fault and the count of all; `where` names the value, normally its path. */
+/** Throws `code` with the first fault and the count of the others (of a thousand at most); `where` names the value, normally its path. */
 export async function assertValid(
   name: SchemaName,
   value: unknown,

@@ -1,4 +1,4 @@
-/** Exit codes of the program (docs/cli: they are a contract with scripts). */
+/** Exit codes of the program: a contract with scripts. */
 export const exitCodes = {
   done: 0,
   internal: 1,
@@ -158,7 +158,8 @@ export function asEgolensError(error: unknown, input?: string): EgolensError {
   const systemCode = (error as NodeJS.ErrnoException | null)?.code;
   const message = error instanceof Error ? error.message : String(error);
   const details = { cause: error, ...(input === undefined ? {} : { input }) };
-  if (systemCode === 'ENOENT') return new EgolensError('input.not_found', message, details);
+  if (systemCode === 'ENOENT' || systemCode === 'ENOTDIR') return new EgolensError('input.not_found', message, details);
+  if (systemCode === 'EISDIR') return new EgolensError('input.not_a_file', message, details);
   if (systemCode === 'EACCES' || systemCode === 'EPERM') return new EgolensError('input.unreadable', message, details);
   if (systemCode === 'ENOSPC' || systemCode === 'EDQUOT')
     return new EgolensError('limit.disk', message, { ...details, retryable: true });

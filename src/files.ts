@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { constants, mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
@@ -13,7 +13,8 @@ export interface FileSource extends ByteSource, AsyncDisposable {}
 export async function openFileSource(path: string): Promise<FileSource> {
   let handle: FileHandle;
   try {
-    handle = await open(path, 'r');
+    // A pipe that nobody writes to would hold an open without O_NONBLOCK for ever; Windows has neither.
+    handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   } catch (cause) {
     throw openError(path, cause);
   }
@@ -86,47 +87,80 @@ export function temporaryName(target: string, pid = process.pid): string {
 /** A file that appears under its name only when `commit` is called; disposing it before that leaves nothing behind. */
 export interface PendingFile extends AsyncDisposable {
   readonly handle: FileHandle;
-  /** Flush, close and rename. */
+  /** Flush, close and rename. Throws `output.unwritable`, `limit.disk`. */
   commit(): Promise<void>;
 }
 
-/** Start an atomic write: a temporary file in the target's folder. */
+/** Start an atomic write: a temporary file in the target's folder. Throws `output.unwritable`, `limit.disk`. */
 export async function beginFile(target: string): Promise<PendingFile> {
   const temporary = temporaryName(target);
   let handle: FileHandle;
   try {
     handle = await open(temporary, 'w+');
   } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code ?? 'unknown reason';
-    throw new EgolensError(
-      code === 'ENOSPC' ? 'limit.disk' : 'output.unwritable',
-      `\`${target}\`: cannot be written (${code})`,
-      { cause },
-    );
+    throw outputError(target, 'cannot be written', cause);
   }
   let isOpen = true;
   let isPending = true;
   return {
     handle,
     async commit() {
-      await handle.sync();
-      await handle.close();
-      isOpen = false;
-      await rename(temporary, target);
+      try {
+        await handle.sync();
+        isOpen = false;
+        await handle.close();
+        await rename(temporary, target);
+      } catch (cause) {
+        throw outputError(target, 'cannot be written', cause);
+      }
       isPending = false;
     },
     async [Symbol.asyncDispose]() {
-      if (isOpen) await handle.close();
-      if (isPending) await rm(temporary, { force: true });
-      isOpen = isPending = false;
+      try {
+        if (isOpen) await handle.close();
+      } finally {
+        if (isPending) await rm(temporary, { force: true });
+        isOpen = isPending = false;
+      }
     },
   };
+}
+
+function outputError(path: string, what: string, cause: unknown): EgolensError {
+  const code = (cause as NodeJS.ErrnoException).code ?? 'unknown reason';
+  return new EgolensError(
+    code === 'ENOSPC' || code === 'EDQUOT' ? 'limit.disk' : 'output.unwritable',
+    `\`${path}\`: ${what} (${code})`,
+    { cause },
+  );
+}
+
+/** All of the bytes at this position, however many the system takes in one call; gives the position after them. */
+export async function writeAt(handle: FileHandle, bytes: Uint8Array, position: number): Promise<number> {
+  for (let done = 0; done < bytes.length;) {
+    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);
+    done += bytesWritten;
+  }
+  return position + bytes.length;
+}
+
+/** Make an output folder, its parents included. Throws `output.unwritable`, `limit.disk`. */
+export async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (cause) {
+    throw outputError(path, 'the folder cannot be made', cause);
+  }
 }
 
 /** Write a whole file atomically: temporary name, flush, rename. */
 export async function writeFileAtomic(target: string, content: string | Uint8Array): Promise<void> {
   await using file = await beginFile(target);
-  await file.handle.writeFile(content);
+  try {
+    await file.handle.writeFile(content);
+  } catch (cause) {
+    throw outputError(target, 'cannot be written', cause);
+  }
   await file.commit();
 }
 

@@ -1,3 +1,5 @@
+import { assert } from './errors.js';
+
 /**
  * The seeded generator of the whole program: xoshiro128** seeded by splitmix32 from a 32-bit seed and a stream name, so that
  * two uses of one seed do not share numbers. Same seed, same stream, same numbers on every machine.
@@ -14,6 +16,7 @@ export interface Random {
   shuffle<T>(items: T[]): T[];
 }
 
+/** Numbers of `stream` for `seed`, of which the low 32 bits count. */
 export function seededRandom(seed: number, stream = ''): Random {
   let mix = seed >>> 0;
   for (let i = 0; i < stream.length; i++) mix = Math.imul(mix ^ stream.charCodeAt(i), 0x01000193) >>> 0;
@@ -43,6 +46,7 @@ export function seededRandom(seed: number, stream = ''): Random {
   };
   const uniform = (): number => ((next() >>> 5) * 67108864 + (next() >>> 6)) / 9007199254740992;
   const integer = (bound: number): number => {
+    assert(Number.isInteger(bound) && bound >= 1 && bound <= 4294967296, `a bound from 1 to 2^32, found ${bound}`);
     const limit = 4294967296 - (4294967296 % bound);
     for (;;) {
       const value = next();

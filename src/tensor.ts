@@ -61,7 +61,7 @@ export function halfToFloat(half: number): number {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
-/** Number -> IEEE binary16 bit pattern, rounded to nearest even; overflow becomes infinity. */
+/** float32 value -> IEEE binary16 bit pattern, rounded to nearest even; overflow becomes infinity. Another double is rounded to float32 first. */
 export function floatToHalf(value: number): number {
   scratchFloat[0] = value;
   const bits = scratchBits[0]!;
@@ -79,10 +79,4 @@ export function floatToHalf(value: number): number {
   }
   const rounded = magnitude + 0xfff + ((magnitude >>> 13) & 1);
   return sign | ((rounded - 0x38000000) >>> 13);
-}
-
-/** bfloat16 bit pattern -> number: the upper half of a float32. */
-export function bfloatToFloat(bits: number): number {
-  scratchBits[0] = bits << 16;
-  return scratchFloat[0]!;
 }

@@ -17,13 +17,13 @@ export function rational(num: number, den = 1): Rational {
       `expected a fraction of whole numbers with a positive denominator, found ${num}/${den}`,
     );
   }
-  const divisor = gcd(Math.abs(num), den) || 1;
+  const divisor = gcd(Math.abs(num), den);
   return { num: num / divisor, den: den / divisor };
 }
 
 /** Reads `30`, `30000/1001`, `29.97` (as 2997/100). */
 export function parseRational(text: string): Rational {
-  const fraction = /^(\d{1,12})\/(\d{1,12})$/.exec(text);
+  const fraction = /^(\d{1,12})\/(?!0+$)(\d{1,12})$/.exec(text);
   if (fraction) return rational(Number(fraction[1]), Number(fraction[2]));
   const decimal = /^(\d{1,9})(?:\.(\d{1,6}))?$/.exec(text);
   if (!decimal)
@@ -44,12 +44,12 @@ export function rationalNumber(value: Rational): number {
   return value.num / value.den;
 }
 
-/** Time of sample `index` on a grid of `rate` samples a second: index * den / num, one rounding. */
+/** Time of sample `index` (it may lie between samples) on a grid of `rate` samples a second; one rounding for a whole index. */
 export function secondsAt(index: number, rate: Rational): Seconds {
   return (index * rate.den) / rate.num;
 }
 
-/** Index of the sample on display at `seconds` (the last one at or before it, within the display tolerance). */
+/** Index of the sample on display at `seconds` (the last one at or before it, within the display tolerance): the inverse of `secondsAt` up to 500 samples a second. */
 export function frameAt(seconds: Seconds, rate: Rational): number {
   return Math.floor(((seconds + displayTolerance) * rate.num) / rate.den);
 }
@@ -65,12 +65,12 @@ export function rowSpan(clock: FeatureClock, row: number): Span {
   if (rate === 'source')
     throw new EgolensError('data.clock', 'rows at rate `source` have no grid; expected their time table');
   const first = row * clock.hop;
-  return [(first * rate.den) / rate.num, ((first + windowExtent(clock)) * rate.den) / rate.num];
+  return [secondsAt(first, rate), secondsAt(first + windowExtent(clock), rate)];
 }
 
 /** `90`, `1:30`, `0:01:30.5` -> seconds. */
 export function parseTime(text: string): Seconds {
-  const match = /^(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?)$/.exec(text);
+  const match = /^(?:(?:(\d{1,6}):)?(\d{1,2}):)?(\d{1,9}(?:\.\d+)?)$/.exec(text);
   if (!match) throw new EgolensError('usage.flag', `expected seconds or hh:mm:ss.mmm, found \`${text}\``);
   return Number(match[1] ?? 0) * 3600 + Number(match[2] ?? 0) * 60 + Number(match[3]);
 }

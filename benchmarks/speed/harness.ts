@@ -29,9 +29,10 @@ export interface FigureInfo {
   readonly limit: number | null;
 }
 
-/** A figure as it came out: its ratio in every round. */
+/** A figure as it came out. */
 export interface Figure {
   readonly name: string;
+  /** In every round; none where there is nothing to divide by (the work of a model is not counted). */
   readonly ratios: readonly number[];
   /** Replaces the limit of the figure where it does not apply (another device). */
   readonly limit?: null;

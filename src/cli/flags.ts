@@ -82,11 +82,15 @@ export function inputOptions(flags: {
   };
 }
 
-/** `10m`, `90s`, `500ms`, `2h`, or seconds -> milliseconds. */
+/** Timers of Node count milliseconds in 31 bits; what is longer would end at once. */
+const longestMs = 2 ** 31 - 1;
+
+/** `10m`, `90s`, `500ms`, `2h`, or seconds -> milliseconds, above 0 and at most 596 hours. */
 export function parseDuration(text: string): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text);
-  const unit = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[match?.[2] ?? 's'];
-  if (!match || unit === undefined)
-    throw new EgolensError('usage.flag', `expected a duration such as 90s or 10m, found \`${text}\``);
-  return Number(match[1]) * unit;
+  const unit = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[match?.[2] ?? 's'] ?? NaN;
+  const milliseconds = Number(match?.[1]) * unit;
+  if (!(milliseconds > 0 && milliseconds <= longestMs))
+    throw new EgolensError('usage.flag', `expected a duration such as 90s or 10m, above 0 and up to 596h, found \`${text}\``);
+  return milliseconds;
 }

@@ -1,4 +1,4 @@
-import { jsonText, Float, type JsonValue } from '../json.js';
+import { floatText, jsonText, Float, type JsonValue } from '../json.js';
 
 export const formats = ['ndjson', 'table', 'json', 'csv', 'tsv'] as const;
 export type Format = (typeof formats)[number];
@@ -80,16 +80,15 @@ export class RecordWriter {
 function cellText(value: JsonValue | undefined): string {
   if (value === undefined || value === null) return '';
   if (typeof value === 'string') return value;
-  if (value instanceof Float) return Number.isInteger(value.value) ? value.value.toFixed(1) : String(value.value);
+  if (value instanceof Float) return floatText(value.value);
   return typeof value === 'object' ? jsonText(value) : String(value);
 }
 
-/** A cell for people: numbers are cut to a readable length. */
+/** A cell for people: numbers are cut to a readable length; what could steer a terminal (names come from strangers' files) is shown as `?`. */
 function readable(value: JsonValue | undefined): string {
   const number = value instanceof Float ? value.value : value;
   if (typeof number === 'number' && !Number.isInteger(number)) return String(Number(number.toPrecision(6)));
-  if (value instanceof Float) return value.value.toFixed(1);
-  return cellText(value).replaceAll(/[\r\n\t]/g, '?');
+  return cellText(value).replaceAll(/\p{Cc}/gu, '?');
 }
 
 /** Aligned columns with a header line; empty string for no records. */
@@ -99,7 +98,7 @@ export function tableText(columns: readonly Column[], records: readonly OutputRe
     columns.map(({ header }) => header),
     ...records.map((record) => columns.map(({ cell }) => readable(cell(record)))),
   ];
-  const widths = columns.map((_, i) => Math.max(...rows.map((row) => Array.from(row[i]!).length)));
+  const widths = columns.map((_, i) => rows.reduce((width, row) => Math.max(width, Array.from(row[i]!).length), 0));
   const line = (row: readonly string[]): string =>
     row
       .map((cell, i) => {

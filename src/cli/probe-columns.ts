@@ -1,5 +1,4 @@
-import type { JsonValue } from '../json.js';
-import { Float } from '../json.js';
+import { Float, type JsonValue } from '../json.js';
 import { column, type Column, type OutputRecord } from './output.js';
 
 /** A member of an object inside the record. */
@@ -7,6 +6,11 @@ function inside(record: OutputRecord, key: string, member: string): JsonValue | 
   const value = record[key];
   if (typeof value !== 'object' || value === null || Array.isArray(value) || value instanceof Float) return undefined;
   return (value as OutputRecord)[member]; // no list and no number: an object
+}
+
+/** A text or number as text. */
+function word(value: JsonValue | undefined): string {
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : '';
 }
 
 /** `30000/1001` as 29.97. */
@@ -31,7 +35,7 @@ function flagsOf(record: OutputRecord): string {
     ['interlaced', record['interlaced'] === true],
     ['encrypted', record['encrypted'] === true],
     ['truncated', warned('decode.truncated')],
-    [`stream ${String(record['stream'])} of ${videos.length}`, videos.length > 1],
+    [`stream ${word(record['stream'])} of ${videos.length}`, videos.length > 1],
   ];
   return found.flatMap(([flag, is]) => (is ? [flag] : [])).join(', ');
 }
@@ -39,9 +43,9 @@ function flagsOf(record: OutputRecord): string {
 /** `egolens.probe/1` for people: claimed beside measured. */
 export const probeColumns: readonly Column[] = [
   column('input'),
-  { header: 'container', cell: ({ container }) => String(container).split(',')[0] },
+  { header: 'container', cell: ({ container }) => word(container).split(',')[0] },
   column('codec'),
-  { header: 'size', cell: ({ width, height }) => `${String(width)}x${String(height)}` },
+  { header: 'size', cell: ({ width, height }) => `${word(width)}x${word(height)}` },
   { header: 'claimed_rate', cell: (record) => rateOf(inside(record, 'claimed', 'rate')), align: 'right' },
   { header: 'rate', cell: (record) => inside(record, 'measured', 'rate'), align: 'right' },
   { header: 'duration', cell: (record) => inside(record, 'measured', 'duration'), align: 'right' },

@@ -1,43 +1,30 @@
+import type { MultiBar } from 'cli-progress';
 import type { Progress, ProgressItem } from '../types.js';
 
-/** How loud: errors only, normal, more, everything. */
-export type Verbosity = 'quiet' | 'normal' | 'verbose' | 'debug';
+/** How loud: errors only, normal, more. */
+export type Verbosity = 'quiet' | 'normal' | 'verbose';
 
 /** Where a line that is no terminal hears from us again. */
 const lineEveryMs = 30_000;
 
 export interface ProgressSink {
-  /** A line for people on standard error; the caller adds the newline. */
+  /** A line for people on standard error; the callee adds the newline. */
   line(text: string): void;
   readonly isTerminal: boolean;
   readonly verbosity: Verbosity;
 }
 
-interface MultiBar {
-  create(total: number, start: number, payload: object): Bar;
-  log(text: string): void;
-  stop(): void;
-  remove(bar: Bar): boolean;
-}
-interface Bar {
-  increment(by: number): void;
-  stop(): void;
-}
-
 /**
- * Progress on standard error: bars (cli-progress) on a terminal, else one line every 30 seconds. cli-progress is loaded only when
- * a bar is really drawn.
+ * Progress on standard error: bars (cli-progress) on a terminal, else one line every 30 seconds. cli-progress is loaded for a
+ * terminal only.
  */
 export async function openProgress(sink: ProgressSink): Promise<Progress & Disposable> {
   const isQuiet = sink.verbosity === 'quiet';
-  const bars = sink.isTerminal && !isQuiet ? await openBars() : undefined;
-  const say = (text: string): void => {
-    if (bars) bars.log(`${text}\n`);
-    else sink.line(text);
-  };
+  const bars = sink.isTerminal && !isQuiet ? await openBars(sink) : undefined;
+  const say = bars ? bars.line : sink.line;
   return {
     start(label, total) {
-      if (bars) return barItem(bars, label, total);
+      if (bars) return bars.item(label, total);
       return isQuiet ? silentItem : lineItem(sink, label, total);
     },
     note(message) {
@@ -52,34 +39,66 @@ export async function openProgress(sink: ProgressSink): Promise<Progress & Dispo
   };
 }
 
-async function openBars(): Promise<MultiBar> {
+interface Bars {
+  item(label: string, total?: number): ProgressItem;
+  /** A line above the bars. */
+  line(text: string): void;
+  stop(): void;
+}
+
+/**
+ * cli-progress draws lines at its next update only and forgets them when it is stopped, so it is stopped with the last bar, after an
+ * update, and while there is no bar a line goes out by itself.
+ */
+async function openBars(sink: ProgressSink): Promise<Bars> {
   const { default: cliProgress } = await import('cli-progress');
-  return new cliProgress.MultiBar(
-    {
-      format: ' {bar} {percentage}% {label} {value}/{total} {eta_formatted}',
-      barsize: 24,
-      hideCursor: true,
-      clearOnComplete: true,
-      stream: process.stderr,
-      // A process that ends by a signal shows the cursor again.
-      gracefulExit: false,
+  const open = (): MultiBar =>
+    new cliProgress.MultiBar(
+      {
+        format: ' {bar} {percentage}% {label} {value}/{total} {eta_formatted}',
+        barsize: 24,
+        hideCursor: true,
+        clearOnComplete: true,
+        stream: process.stderr,
+        // A process that ends by a signal shows the cursor again.
+        gracefulExit: false,
+      },
+      cliProgress.Presets.shades_classic,
+    );
+  let active: MultiBar | undefined;
+  let count = 0;
+  const stop = (): void => {
+    active?.update();
+    active?.stop();
+    active = undefined;
+    count = 0;
+  };
+  return {
+    item(label, total) {
+      const owner = (active ??= open());
+      count++;
+      // Without a total there is no share to draw: cli-progress would show a full bar.
+      const format = total === undefined ? { format: ' {label} {value}' } : {};
+      const bar = owner.create(total ?? 0, 0, { label: shortened(label) }, format);
+      return {
+        advance: (by) => bar.increment(by),
+        stop() {
+          bar.stop();
+          if (!owner.remove(bar) || owner !== active) return;
+          count--;
+          if (count === 0) stop();
+        },
+      };
     },
-    cliProgress.Presets.shades_classic,
-  );
+    line(text) {
+      if (active) active.log(`${text}\n`);
+      else sink.line(text);
+    },
+    stop,
+  };
 }
 
 const silentItem: ProgressItem = { advance: () => undefined, stop: () => undefined };
-
-function barItem(bars: MultiBar, label: string, total = 0): ProgressItem {
-  const bar = bars.create(total, 0, { label: shortened(label) });
-  return {
-    advance: (by) => bar.increment(by),
-    stop() {
-      bar.stop();
-      bars.remove(bar);
-    },
-  };
-}
 
 function lineItem(sink: ProgressSink, label: string, total?: number): ProgressItem {
   let done = 0;

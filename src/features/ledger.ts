@@ -29,7 +29,8 @@ export interface Ledger extends AsyncDisposable {
   start(id: string): Promise<void>;
   /** @param files path below the output folder -> SHA-256  @param seconds stage -> seconds */
   done(id: string, files: Readonly<Record<string, string>>, seconds: Readonly<Record<string, number>>): Promise<void>;
-  failed(id: string, error: EgolensError): Promise<void>;
+  /** @param key digest of what was tried: another one is another attempt */
+  failed(id: string, error: EgolensError, key?: string): Promise<void>;
   /** @param counts outcome -> items; on disk when the call returns */
   end(counts: Readonly<Record<string, number>>, exit: number): Promise<void>;
 }
@@ -72,8 +73,8 @@ export async function openLedger(folder: string, facts: RunFacts): Promise<Ledge
         files: { ...files },
         seconds: Object.fromEntries(Object.entries(seconds).map(([stage, value]) => [stage, float(value)])),
       }),
-    failed: (id, { code, message, details }) =>
-      write('failed', { id, code, message, retryable: details.retryable ?? false }),
+    failed: (id, { code, message, details }, key) =>
+      write('failed', { id, code, message, retryable: details.retryable ?? false, key }),
     async end(counts, exit) {
       await write('end', { counts: { ...counts }, exit });
       await handle.sync();
@@ -99,6 +100,7 @@ export type ItemState =
       readonly code: string;
       readonly message: string;
       readonly retryable: boolean;
+      readonly key: string | undefined;
     };
 
 /** One run as its `run` and `end` lines tell it. */
@@ -128,6 +130,7 @@ interface FailedLine extends LedgerLine {
   readonly code: string;
   readonly message: string;
   readonly retryable: boolean;
+  readonly key?: string;
 }
 
 /** Everything the ledger of `folder` says; empty when there is none. Later lines outdo earlier ones. */
@@ -160,8 +163,8 @@ export async function readLedger(folder: string): Promise<LedgerState> {
         items.set(id, { state: 'done', run });
         break;
       case 'failed': {
-        const { code, message, retryable } = line as FailedLine;
-        items.set(id, { state: 'failed', run, code, message, retryable });
+        const { code, message, retryable, key } = line as FailedLine;
+        items.set(id, { state: 'failed', run, code, message, retryable, key });
         break;
       }
       case 'end': {

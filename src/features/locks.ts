@@ -90,7 +90,7 @@ export async function findProcess(pid: number): Promise<{ readonly started: stri
 }
 
 /**
- * Remove the temporary files in one folder (`.<name>.<pid>.tmp`) whose process is gone. Those of processes of other hosts that
+ * Remove the temporary files and folders in one folder (`.<name>.<pid>.tmp`) whose process is gone. Those of processes of other hosts that
  * hold a lock in the folder stay.
  */
 export async function removeDeadTemporaries(folder: string): Promise<void> {
@@ -107,7 +107,10 @@ export async function removeDeadTemporaries(folder: string): Promise<void> {
     const holder = (await readLockFile(join(folder, name)))?.holder;
     if (holder !== undefined && holder.host !== hostId()) foreign.add(holder.pid);
   }
-  for (const { name, pid } of dead) if (!foreign.has(pid)) await rm(join(folder, name), { force: true });
+  for (const { name, pid } of dead) {
+    // An import that was killed leaves a folder.
+    if (!foreign.has(pid)) await rm(join(folder, name), { recursive: true, force: true });
+  }
 }
 
 interface LockFile {

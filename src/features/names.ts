@@ -11,6 +11,8 @@ export interface NamedInput {
   readonly path: string;
   /** The folder below the argument in which the video was found; empty for a file argument. */
   readonly relpath: string;
+  /** Stem of the output's name; that of the path where absent. */
+  readonly name?: string;
 }
 
 /** The files of one feature array. */
@@ -79,13 +81,15 @@ function conflict(items: readonly ItemNames[], group: readonly number[]): Egolen
   return new EgolensError(
     'usage.conflict',
     `${paths.join(' and ')}: all would be written to \`${items[group[0]!]!.targets[0]!.array}\``,
-    { try: 'give the folder above them, or a `--name-template` that tells them apart' },
+    {
+      try: 'give the folder above them, a `--name-template` that tells them apart, or a list with an `id` in each record',
+    },
   );
 }
 
 function nameItem(input: NamedInput, template: string, options: NameOptions, keepsExtension: boolean): ItemNames {
   const file = basename(input.path);
-  const stem = keepsExtension ? file : basename(file, extname(file));
+  const stem = input.name ?? (keepsExtension ? file : basename(file, extname(file)));
   const streams: readonly (FeatureStream | undefined)[] =
     options.streamSet === 'both' ? ['masked', 'multimodal'] : [undefined];
   const bare = (suffix: string): string => fill(template, input.relpath, stem + suffix);

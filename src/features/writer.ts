@@ -6,7 +6,7 @@ import { npyHeader } from '../checkpoint/npy-header.js';
 import { writeNpz } from '../checkpoint/npz.js';
 import { writeSafetensors } from '../checkpoint/safetensors.js';
 import { assert, EgolensError } from '../errors.js';
-import { beginFile, sha256, sha256File, writeFileAtomic } from '../files.js';
+import { beginFile, sha256, sha256File, writeAt, writeFileAtomic } from '../files.js';
 import { bytesOf, shapeText, sizeOf, tensor } from '../tensor.js';
 import type { RowTime, Tensor } from '../types.js';
 import { metaOf, metaText, type FeatureMeta, type MetaFacts } from './meta.js';
@@ -171,15 +171,6 @@ function memorySink(handle: FileHandle, rowShape: readonly number[], target: Fea
       for await (const piece of pieces) position = await writeAt(handle, piece, position);
     },
   };
-}
-
-/** All of the bytes, at this position; gives the position after them. */
-async function writeAt(handle: FileHandle, bytes: Uint8Array, position: number): Promise<number> {
-  for (let done = 0; done < bytes.length;) {
-    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);
-    done += bytesWritten;
-  }
-  return position + bytes.length;
 }
 
 function diskError(path: string, cause: unknown): unknown {

@@ -1,5 +1,5 @@
-import { EgolensError } from '../errors.js';
-import { shapeText } from '../tensor.js';
+import { assert, EgolensError } from '../errors.js';
+import { bytesOf, shapeText } from '../tensor.js';
 import type { AnyTensor, DType, Dim } from '../types.js';
 import { ops, type Inferred, type OpAttrs, type OpName, type Value } from './ops.js';
 
@@ -48,6 +48,7 @@ export class GraphBuilder {
   readonly #params = new Map<string, Param>();
   readonly #constants = new Map<string, Constant>();
   readonly #nodes: GraphNode[] = [];
+  readonly #names = new Set<string>();
   #path: readonly string[] = [];
   #count = 0;
 
@@ -58,6 +59,7 @@ export class GraphBuilder {
   /** A run-time input; strings in `shape` are symbolic sizes. */
   input(name: string, dtype: DType, shape: readonly Dim[]): Value {
     const value: Value = { name, dtype, shape };
+    this.#claim(name);
     this.#inputs.push(value);
     return value;
   }
@@ -73,15 +75,24 @@ export class GraphBuilder {
       return known;
     }
     const param: Param = { name: full, dtype: 'float32', shape };
+    this.#claim(full);
     this.#params.set(full, param);
     return param;
   }
 
-  /** A value known now. A named one is global (no scope), so that graphs over one weights file share it. */
+  /** A value known now. A named one is global (no scope), so that graphs over one weights file share it; a name means one value. */
   constant(value: AnyTensor, name?: string): Value {
     const full = name ?? this.#scoped(`const_${this.#count++}`);
     const known = this.#constants.get(full);
-    if (known) return known;
+    if (known) {
+      const isSame =
+        known.dtype === value.dtype &&
+        shapeText(known.shape) === shapeText(value.shape) &&
+        Buffer.compare(bytesOf(known.constant), bytesOf(value)) === 0;
+      assert(isSame, `${this.#name}: two constants are called \`${full}\``);
+      return known;
+    }
+    this.#claim(full);
     const constant = {
       name: full,
       dtype: value.dtype,
@@ -116,25 +127,38 @@ export class GraphBuilder {
       throw error;
     }
     const outputs = inferred.map((value, i) => ({ ...value, name: i === 0 ? name : `${name}:${i}` }));
+    for (const output of outputs) this.#claim(output.name);
     this.#nodes.push({ name, op, inputs, outputs, attrs });
     return outputs;
   }
 
+  /** Declares an output of the graph: what an operation gave, under one name. */
   output(name: string, value: Value): void {
+    assert(
+      this.#nodes.some(({ outputs }) => outputs.includes(value)) && ![...this.#outputs.values()].includes(value),
+      `${this.#name}: output \`${name}\`: expected the result of an operation that is no output yet, found \`${value.name}\``,
+    );
+    this.#claim(name);
     this.#outputs.set(name, value);
   }
 
   /** The graph as built so far. Throws `internal.bug` when it has no output. */
   finish(): Graph {
-    if (this.#outputs.size === 0) throw new EgolensError('internal.bug', `${this.#name}: a graph without outputs`);
+    assert(this.#outputs.size > 0, `${this.#name}: a graph without outputs`);
     return {
       name: this.#name,
-      inputs: this.#inputs,
-      outputs: this.#outputs,
+      inputs: [...this.#inputs],
+      outputs: new Map(this.#outputs),
       params: [...this.#params.values()],
       constants: [...this.#constants.values()],
-      nodes: this.#nodes,
+      nodes: [...this.#nodes],
     };
+  }
+
+  /** ONNX has one space of names for all values of a graph. */
+  #claim(name: string): void {
+    assert(!this.#names.has(name), `${this.#name}: two values are called \`${name}\``);
+    this.#names.add(name);
   }
 
   #scoped(name: string): string {

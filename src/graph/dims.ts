@@ -4,8 +4,8 @@ import type { Dim } from '../types.js';
 
 /**
  * Arithmetic on symbolic sizes. A size is a product of a whole number and names: `batch*16`. A sum of unlike sizes (what Concat
- * makes) becomes a name of its own: `(visible+decoded)`. That is all that transformer graphs need, and two sizes are equal
- * exactly when their texts are.
+ * makes) is a name of its own in a product: `(decoded+visible)*16`. That is all that transformer graphs need. Equal texts are
+ * equal sizes; a sum multiplied out has another text than the product, and counts as another size.
  */
 interface Product {
   readonly factor: number;
@@ -15,20 +15,20 @@ interface Product {
 
 function parse(dim: Dim): Product {
   if (typeof dim === 'number') return { factor: dim, names: [] };
-  const parts = splitTop(dim);
+  const parts = splitTop(dim, '*');
   const factor = parts.filter((part) => /^\d+$/.test(part)).reduce((product, part) => product * Number(part), 1);
   return { factor, names: parts.filter((part) => !/^\d+$/.test(part)).sort() };
 }
 
-/** Splits at `*` outside parentheses. */
-function splitTop(text: string): string[] {
+/** Splits outside parentheses. */
+function splitTop(text: string, separator: '*' | '+'): string[] {
   const parts: string[] = [];
   let depth = 0;
   let start = 0;
   for (let i = 0; i < text.length; i++) {
     if (text[i] === '(') depth++;
     else if (text[i] === ')') depth--;
-    else if (text[i] === '*' && depth === 0) {
+    else if (text[i] === separator && depth === 0) {
       parts.push(text.slice(start, i));
       start = i + 1;
     }
@@ -38,7 +38,7 @@ function splitTop(text: string): string[] {
 }
 
 function format({ factor, names }: Product): Dim {
-  if (names.length === 0) return factor;
+  if (names.length === 0 || factor === 0) return factor;
   return [...names, ...(factor === 1 ? [] : [String(factor)])].join('*');
 }
 
@@ -66,11 +66,26 @@ export function quotientOf(a: Dim, b: Dim): Dim | undefined {
 
 /** The sum of sizes along a concatenated axis. */
 export function sumOf(dims: readonly Dim[]): Dim {
-  const numbers = dims.filter((dim) => typeof dim === 'number').reduce((sum, dim) => sum + dim, 0);
-  const names = dims.filter((dim) => typeof dim === 'string');
-  if (names.length === 0) return numbers;
-  if (names.length === 1 && numbers === 0) return names[0]!;
-  return `(${[...names, ...(numbers === 0 ? [] : [String(numbers)])].join('+')})`;
+  const factors = new Map<string, Product>(); // like terms are one: a + a is a*2
+  for (const { factor, names } of dims.flatMap(termsOf)) {
+    const key = names.join('*');
+    factors.set(key, { factor: (factors.get(key)?.factor ?? 0) + factor, names });
+  }
+  const number = factors.get('')?.factor ?? 0;
+  factors.delete('');
+  const terms = [...factors.values()].filter(({ factor }) => factor !== 0).map((term) => format(term));
+  if (terms.length === 0) return number;
+  if (terms.length === 1 && number === 0) return terms[0]!;
+  return `(${[...terms.map(String).sort(), ...(number === 0 ? [] : [number])].join('+')})`;
+}
+
+/** The terms of a sum; a product is one term. */
+function termsOf(dim: Dim): Product[] {
+  const product = parse(dim);
+  const [name, ...others] = product.names;
+  if (name?.startsWith('(') !== true || others.length > 0) return [product];
+  const terms = splitTop(name.slice(1, -1), '+').flatMap(termsOf);
+  return terms.map(({ factor, names }) => ({ factor: factor * product.factor, names }));
 }
 
 /** Shape of an elementwise operation on two shapes, by numpy's rule; throws `data.shape` when they do not fit. */

@@ -1,3 +1,4 @@
+import { assert } from '../errors.js';
 import { tensor } from '../tensor.js';
 import type { DType, Dim } from '../types.js';
 import type { GraphBuilder } from './builder.js';
@@ -23,7 +24,7 @@ export const exp = (g: GraphBuilder, x: Value): Value => one(g, 'Exp', [x], {});
 export const sqrt = (g: GraphBuilder, x: Value): Value => one(g, 'Sqrt', [x], {});
 export const matMul = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'MatMul', [a, b], {});
 /** erf form, as the masked stream uses it. */
-export const gelu = (g: GraphBuilder, x: Value): Value => one(g, 'Gelu', [x], {});
+const gelu = (g: GraphBuilder, x: Value): Value => one(g, 'Gelu', [x], {});
 export const softmax = (g: GraphBuilder, x: Value, axis = -1): Value => one(g, 'Softmax', [x], { axis });
 export const cast = (g: GraphBuilder, x: Value, to: DType): Value => (x.dtype === to ? x : one(g, 'Cast', [x], { to }));
 export const transpose = (g: GraphBuilder, x: Value, perm: readonly number[]): Value =>
@@ -85,7 +86,7 @@ export function linear(
   options: { readonly bias?: Value | 'none' } = {},
 ): Value {
   const width = x.shape.at(-1);
-  if (typeof width !== 'number') throw new TypeError(`linear ${name}: the last axis of its input must be a number`);
+  assert(typeof width === 'number', `linear ${name}: the last axis of its input must be a number`);
   const weight = g.param(`${name}.weight`, [out, width]);
   const bias = options.bias ?? g.param(`${name}.bias`, [out]);
   return multiply(g, x, weight, bias === 'none' ? undefined : bias);

@@ -3,7 +3,7 @@ import { bytesOf } from '../tensor.js';
 import type { AnyTensor, DType, Dim } from '../types.js';
 import type { Graph, GraphNode } from './builder.js';
 import { ops, opset } from './ops.js';
-import { ProtoWriter, protoFields } from './protobuf.js';
+import { packedInts, ProtoWriter, protoField, protoFields, type ProtoField } from './protobuf.js';
 import type { WeightPlan } from './weights.js';
 
 /**
@@ -147,23 +147,40 @@ export interface OnnxValue {
   readonly shape: readonly Dim[];
 }
 
+/** What a summary may hold, far above what models have: a file of empty entries must not become gigabytes of objects. */
+const limits = { entries: 100_000, axes: 64, nameBytes: 4096 } as const;
+
 const typeNames = new Map(Object.entries(elementType).map(([name, code]) => [code, name]));
 const typeName = (code: bigint | undefined): string => typeNames.get(Number(code)) ?? `type ${String(code)}`;
-const text = (bytes: Uint8Array | undefined): string => new TextDecoder().decode(bytes);
+const integer = (value: bigint | undefined): number => Number(BigInt.asIntN(64, value ?? 0n));
 
-/** Reads the structure of an ONNX model. Throws `input.format` when the bytes are none. */
+function text(bytes: Uint8Array | undefined, file: string): string {
+  refuseAbove('nameBytes', bytes?.length ?? 0, file, 'bytes in a name');
+  return new TextDecoder().decode(bytes);
+}
+
+function refuseAbove(limit: keyof typeof limits, found: number, file: string, what: string): void {
+  if (found > limits[limit])
+    throw new EgolensError('limit.size', `\`${file}\`: expected at most ${limits[limit]} ${what}, found ${found} or more`);
+}
+
+/**
+ * Reads the structure of an ONNX model.
+ *
+ * @throws EgolensError input.format when the bytes are none; limit.size for more names, axes or entries than any model has
+ */
 export function readOnnx(bytes: Uint8Array, name: string): OnnxSummary {
   let irVersionFound = 0;
   let producer = '';
-  const opsets: Record<string, number> = {};
+  const opsets = new Map<string, number>();
   let graph: Uint8Array | undefined;
   for (const { field, int, bytes: value } of protoFields(bytes, name)) {
-    if (field === 1) irVersionFound = Number(int);
-    else if (field === 2) producer = text(value);
+    if (field === 1) irVersionFound = integer(int);
+    else if (field === 2) producer = text(value, name);
     else if (field === 7) graph = value;
     else if (field === 8 && value) {
-      const fields = [...protoFields(value, name)];
-      opsets[text(fields.find((f) => f.field === 1)?.bytes)] = Number(fields.find((f) => f.field === 2)?.int ?? 0n);
+      opsets.set(text(protoField(value, 1, name)?.bytes, name), integer(protoField(value, 2, name)?.int));
+      refuseAbove('entries', opsets.size, name, 'operator sets');
     }
   }
   if (graph === undefined)
@@ -174,16 +191,31 @@ export function readOnnx(bytes: Uint8Array, name: string): OnnxSummary {
   const operations = new Map<string, number>();
   let graphName = '';
   for (const { field, bytes: value } of protoFields(graph, name)) {
+    refuseAbove(
+      'entries',
+      initializers.length + inputs.length + outputs.length + operations.size,
+      name,
+      'inputs, outputs, weights and operations',
+    );
     if (value === undefined) continue;
     if (field === 1) {
-      const op = text([...protoFields(value, name)].find((f) => f.field === 4)?.bytes);
+      const op = text(protoField(value, 4, name)?.bytes, name);
       operations.set(op, (operations.get(op) ?? 0) + 1);
-    } else if (field === 2) graphName = text(value);
+    } else if (field === 2) graphName = text(value, name);
     else if (field === 5) initializers.push(readInitializer(value, name));
     else if (field === 11) inputs.push(readValueInfo(value, name));
     else if (field === 12) outputs.push(readValueInfo(value, name));
   }
-  return { irVersion: irVersionFound, producer, opsets, name: graphName, inputs, outputs, initializers, operations };
+  return {
+    irVersion: irVersionFound,
+    producer,
+    opsets: Object.fromEntries(opsets),
+    name: graphName,
+    inputs,
+    outputs,
+    initializers,
+    operations,
+  };
 }
 
 function readInitializer(bytes: Uint8Array, file: string): OnnxValue & { external: string | null } {
@@ -192,47 +224,31 @@ function readInitializer(bytes: Uint8Array, file: string): OnnxValue & { externa
   let name = '';
   let external: string | null = null;
   for (const { field, int, bytes: value } of protoFields(bytes, file)) {
-    if (field === 1 && int !== undefined) shape.push(Number(int));
-    else if (field === 1 && value) shape.push(...packedInts(value, file));
-    else if (field === 2) dtype = typeName(int);
-    else if (field === 8) name = text(value);
-    else if (field === 13 && value) {
-      const entry = [...protoFields(value, file)];
-      if (text(entry.find((f) => f.field === 1)?.bytes) === 'location')
-        external = text(entry.find((f) => f.field === 2)?.bytes);
-    }
+    if (field === 1) {
+      // Other writers pack repeated integers into one field.
+      for (const dim of value === undefined ? [int ?? 0n] : packedInts(value, file)) {
+        shape.push(integer(dim));
+        refuseAbove('axes', shape.length, file, 'axes of a tensor');
+      }
+    } else if (field === 2) dtype = typeName(int);
+    else if (field === 8) name = text(value, file);
+    else if (field === 13 && value && text(protoField(value, 1, file)?.bytes, file) === 'location')
+      external = text(protoField(value, 2, file)?.bytes, file);
   }
   return { name, dtype, shape, external };
 }
 
-/** Other writers pack repeated integers into one field. */
-function packedInts(bytes: Uint8Array, file: string): number[] {
-  // Each varint prefixed by a key makes the same reader do.
-  const values: number[] = [];
-  let start = 0;
-  bytes.forEach((byte, i) => {
-    if (byte >= 0x80) return;
-    const [entry] = protoFields(Uint8Array.of(8, ...bytes.subarray(start, i + 1)), file);
-    values.push(Number(entry!.int));
-    start = i + 1;
-  });
-  return values;
-}
-
+/** ValueInfoProto { name 1, type 2 { tensor_type 1 { elem_type 1, shape 2 { dim 1 { dim_value 1, dim_param 2 } } } } }. */
 function readValueInfo(bytes: Uint8Array, file: string): OnnxValue {
-  const inside = (value: Uint8Array | undefined, field: number): Uint8Array | undefined =>
-    value && [...protoFields(value, file)].find((f) => f.field === field)?.bytes;
-  const fields = [...protoFields(bytes, file)];
-  const tensorType = inside(fields.find((f) => f.field === 2)?.bytes, 1);
-  const typeFields = tensorType ? [...protoFields(tensorType, file)] : [];
-  const shapeBytes = typeFields.find((f) => f.field === 2)?.bytes;
-  const shape = (shapeBytes ? [...protoFields(shapeBytes, file)] : []).map((dim): Dim => {
-    const [first] = dim.bytes ? [...protoFields(dim.bytes, file)] : [];
-    return first?.field === 1 ? Number(first.int) : first?.field === 2 ? text(first.bytes) : '?';
-  });
-  return {
-    name: text(fields.find((f) => f.field === 1)?.bytes),
-    dtype: typeName(typeFields.find((f) => f.field === 1)?.int),
-    shape,
-  };
+  const inside = (message: Uint8Array | undefined, field: number): ProtoField | undefined =>
+    message && protoField(message, field, file);
+  const tensorType = inside(inside(bytes, 2)?.bytes, 1)?.bytes;
+  const shape: Dim[] = [];
+  for (const { bytes: dim } of protoFields(inside(tensorType, 2)?.bytes ?? new Uint8Array(), file)) {
+    const size = inside(dim, 1)?.int;
+    const symbol = inside(dim, 2)?.bytes;
+    shape.push(size !== undefined ? integer(size) : symbol !== undefined ? text(symbol, file) : '?');
+    refuseAbove('axes', shape.length, file, 'axes of a tensor');
+  }
+  return { name: text(inside(bytes, 1)?.bytes, file), dtype: typeName(inside(tensorType, 1)?.int), shape };
 }

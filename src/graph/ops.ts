@@ -70,7 +70,7 @@ function take(inputs: readonly Value[], least: number, most = least): void {
   if (inputs.length < least || inputs.length > most) {
     throw new EgolensError(
       'data.shape',
-      `expected ${least === most ? least : `${least} to ${most}`} inputs, found ${inputs.length}`,
+      `expected ${least === most ? least : most === Infinity ? `${least} or more` : `${least} to ${most}`} inputs, found ${inputs.length}`,
     );
   }
 }
@@ -123,6 +123,7 @@ const same: OpRule<unknown> = {
 
 function reduced(input: Value, axes: readonly number[], keepdims: 0 | 1): Inferred {
   const rank = input.shape.length;
+  if (axes.length === 0) fail('at least one axis (ONNX takes none for all)', [input]);
   const dropped = new Set(axes.map((axis) => axisOf(axis, rank, [input])));
   const shape = input.shape.flatMap((dim, i) => (dropped.has(i) ? (keepdims === 1 ? [1] : []) : [dim]));
   return { dtype: input.dtype, shape };
@@ -189,6 +190,8 @@ export const ops: { readonly [O in OpName]: OpRule<OpAttrs[O]> } = {
       const from = inputs[0]!;
       const wanted = sizesIn(inputs[1]!).map((dim, i): Dim => (dim === 0 ? (from.shape[i] ?? 0) : dim));
       const open = wanted.indexOf(-1);
+      if (wanted.some((dim, i) => typeof dim === 'number' && dim < 0 && i !== open))
+        fail(`one -1 at most and no other size below 0, not ${shapeText(wanted)}`, inputs);
       const known = productOf(wanted.filter((dim) => dim !== -1));
       const total = productOf(from.shape);
       const rest = quotientOf(total, known);
@@ -219,7 +222,8 @@ export const ops: { readonly [O in OpName]: OpRule<OpAttrs[O]> } = {
       const { shape, dtype } = inputs[0]!;
       const at = axisOf(axis, shape.length, inputs);
       const sizes = sizesIn(inputs[1]!);
-      if (sumOf(sizes) !== shape[at]) fail(`parts that sum to ${String(shape[at])}`, inputs);
+      if (sumOf(sizes) !== shape[at] || sizes.some((size) => typeof size === 'number' && size < 0))
+        fail(`parts that sum to ${String(shape[at])}, not ${shapeText(sizes)}`, inputs);
       return sizes.map((size) => ({ dtype, shape: shape.map((dim, i) => (i === at ? size : dim)) }));
     },
   },
@@ -246,22 +250,31 @@ export const ops: { readonly [O in OpName]: OpRule<OpAttrs[O]> } = {
       const [data, indices] = [inputs[0]!, inputs[1]!];
       const depth = indices.shape.at(-1);
       if (indices.dtype !== 'int64' || typeof depth !== 'number') fail('int64 indices [..., depth]', inputs);
+      if (depth < 1 || batch + depth > data.shape.length || batch >= indices.shape.length)
+        fail(`a depth from 1 to the ${data.shape.length - batch} axes after the first ${batch}`, inputs);
       for (let i = 0; i < batch; i++) {
         if (data.shape[i] !== indices.shape[i]) fail(`equal sizes on the first ${batch} axes`, inputs);
       }
       return [{ dtype: data.dtype, shape: [...indices.shape.slice(0, -1), ...data.shape.slice(batch + depth)] }];
     },
   },
-  Softmax: same,
+  Softmax: {
+    infer(inputs, { axis }) {
+      take(inputs, 1);
+      const { dtype, shape } = inputs[0]!;
+      axisOf(axis, shape.length, inputs);
+      return [{ dtype, shape }];
+    },
+  },
   LayerNormalization: {
     infer(inputs) {
       take(inputs, 3);
-      const { shape, dtype } = inputs[0]!;
+      const { shape } = inputs[0]!;
       for (const affine of inputs.slice(1)) {
         if (affine.shape.length !== 1 || affine.shape[0] !== shape.at(-1))
           fail(`scale and bias [${String(shape.at(-1))}]`, inputs);
       }
-      return [{ dtype, shape }];
+      return [{ dtype: sameType(inputs), shape }];
     },
   },
   ReduceMean: reduceByAttribute,

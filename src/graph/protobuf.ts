@@ -66,6 +66,37 @@ export class ProtoWriter {
   }
 }
 
+/** The first field of that number; undefined where there is none. Fields after it are not looked at. */
+export function protoField(bytes: Uint8Array, field: number, what: string): ProtoField | undefined {
+  for (const found of protoFields(bytes, what)) if (found.field === field) return found;
+  return undefined;
+}
+
+/** The varints of a packed field, in order. Throws `input.format` when the bytes end inside one. */
+export function* packedInts(bytes: Uint8Array, what: string): Generator<bigint> {
+  for (let at = 0; at < bytes.length;) {
+    const [value, next] = varintAt(bytes, at, what);
+    at = next;
+    yield value;
+  }
+}
+
+/** The varint that begins at `start`, as 64 bits without sign, and where the next byte is. */
+function varintAt(bytes: Uint8Array, start: number, what: string): [value: bigint, next: number] {
+  let value = 0n;
+  for (let i = 0; i < 10; i++) {
+    const byte = bytes[start + i];
+    if (byte === undefined) throw malformed(what, 'the message ends inside a number', start + i);
+    value |= BigInt(byte & 0x7f) << BigInt(7 * i);
+    if (byte < 0x80) return [BigInt.asUintN(64, value), start + i + 1];
+  }
+  throw malformed(what, 'a number of more than ten bytes', start);
+}
+
+function malformed(what: string, why: string, at: number): EgolensError {
+  return new EgolensError('input.format', `${what}: ${why} at byte ${at}`);
+}
+
 /** One field as it stands in the bytes: a varint, the bytes of a fixed number, or a length-delimited value. */
 export interface ProtoField {
   readonly field: number;
@@ -76,16 +107,11 @@ export interface ProtoField {
 /** The fields of a message, in order. Throws `input.format` for bytes that are no message. */
 export function* protoFields(bytes: Uint8Array, what: string): Generator<ProtoField> {
   let at = 0;
-  const bad = (why: string): EgolensError => new EgolensError('input.format', `${what}: ${why} at byte ${at}`);
+  const bad = (why: string): EgolensError => malformed(what, why, at);
   const varint = (): bigint => {
-    let value = 0n;
-    for (let shift = 0n; shift < 70n; shift += 7n) {
-      const byte = bytes[at++];
-      if (byte === undefined) throw bad('the message ends inside a number');
-      value |= BigInt(byte & 0x7f) << shift;
-      if (byte < 0x80) return BigInt.asUintN(64, value);
-    }
-    throw bad('a number of more than ten bytes');
+    const [value, next] = varintAt(bytes, at, what);
+    at = next;
+    return value;
   };
   const take = (length: number): Uint8Array => {
     if (length > bytes.length - at) throw bad(`a field of ${length} bytes where ${bytes.length - at} are left`);

@@ -14,7 +14,7 @@ export interface WeightSlot {
 }
 
 export interface WeightPlan {
-  /** By falling use: order of first appearance over the graphs. */
+  /** In order of their offsets, which is that of their first appearance over the graphs. */
   readonly slots: readonly WeightSlot[];
   /** Parameters below the limit: their values stand inside each graph file. */
   readonly inline: readonly { readonly name: string; readonly shape: readonly number[] }[];

@@ -1,10 +1,11 @@
 import { EgolensError } from '../errors.js';
-import { shapeText } from '../tensor.js';
 
 /** Reads members of a model configuration, which a stranger wrote: each is checked once, here. */
 export class ConfigReader {
   readonly #family: string;
   readonly #config: Readonly<Record<string, unknown>>;
+  /** Members that the configuration leaves open, with what was taken instead. */
+  readonly #defaults = new Map<string, unknown>();
 
   constructor(family: string, config: Readonly<Record<string, unknown>>) {
     this.#family = family;
@@ -55,18 +56,23 @@ export class ConfigReader {
     return value as unknown as readonly [number, number, number]; // checked in the line above
   }
 
+  /** The error for a member, with the value found, or the default that took its place. */
   fail(name: string, expected: string): EgolensError {
-    const value = this.#config[name];
-    const found = Array.isArray(value) ? shapeText(value.map(String)) : `\`${String(value)}\``;
+    const isDefault = this.#defaults.has(name);
+    const value = isDefault ? this.#defaults.get(name) : this.#config[name];
+    const text = JSON.stringify(value) as string | undefined; // undefined gives undefined
+    const found = text === undefined ? 'nothing' : `\`${text.length > 60 ? `${text.slice(0, 57)}…` : text}\``;
     return new EgolensError(
       'model.config',
-      `${this.#family}: \`${name}\`: expected ${expected}, found ${value === undefined ? 'nothing' : found}`,
+      `${this.#family}: \`${name}\`: expected ${expected}, found ${found}${isDefault ? ' (the default)' : ''}`,
       { try: 'give it in the file that `--config` names' },
     );
   }
 
   #take(name: string, absent: unknown): unknown {
     const value = this.#config[name];
-    return value === undefined || value === null ? absent : value;
+    if (value !== undefined && value !== null) return value;
+    if (absent !== undefined) this.#defaults.set(name, absent);
+    return absent;
   }
 }

@@ -1,8 +1,8 @@
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { assertValid } from '../check.js';
-import { EgolensError } from '../errors.js';
-import { pathExists, sha256, sha256File } from '../files.js';
+import { asEgolensError, EgolensError } from '../errors.js';
+import { pathExists, readSmallFile, sha256, sha256File } from '../files.js';
 import type { JsonValue } from '../json.js';
 import type { Dim, DType, Preset } from '../types.js';
 import { familyOf } from './index.js';
@@ -43,6 +43,9 @@ export interface ModelManifest {
   readonly digest: string;
 }
 
+/** Files without which a model cannot run; all others depend on its kind. */
+const needed = ['graph.onnx', 'preset.json'] as const;
+
 /** An imported model on disk (files.md 4). */
 export interface ModelFolder {
   readonly folder: string;
@@ -65,7 +68,7 @@ export function modelDigest(files: Readonly<Record<string, string>>): string {
  * Opens a model folder: its description is checked, the presence of its files too; their digests are `verifyFiles`'s work, since
  * hashing gigabytes at every start would cost more than most runs.
  *
- * @throws EgolensError model.not_found, model.incomplete, model.config
+ * @throws EgolensError model.not_found, model.incomplete, model.digest, model.config, model.unknown_family, data.invalid
  */
 export async function openModelFolder(folder: string): Promise<ModelFolder> {
   const manifestPath = join(folder, 'model.json');
@@ -75,6 +78,11 @@ export async function openModelFolder(folder: string): Promise<ModelFolder> {
     });
   }
   const manifest = (await readJson(manifestPath, 'egolens.model/1')) as ModelManifest;
+  for (const path of needed) {
+    if (manifest.files[path] === undefined) {
+      throw new EgolensError('model.incomplete', `\`${manifestPath}\`: \`files\`: expected \`${path}\` in it, found none`);
+    }
+  }
   for (const path of Object.keys(manifest.files)) {
     const info = await stat(join(folder, path)).catch(() => undefined);
     if (!info?.isFile()) {
@@ -83,8 +91,13 @@ export async function openModelFolder(folder: string): Promise<ModelFolder> {
       });
     }
   }
-  if (modelDigest(manifest.files) !== manifest.digest) {
-    throw new EgolensError('model.digest', `\`${manifestPath}\`: \`digest\` is not that of the files it lists`);
+  const digest = modelDigest(manifest.files);
+  if (digest !== manifest.digest) {
+    throw new EgolensError(
+      'model.digest',
+      `\`${manifestPath}\`: \`digest\`: expected ${digest}, that of the files it lists, found ${manifest.digest}`,
+      { try: 'import the model again' },
+    );
   }
   const preset = parsePreset(await readJson(join(folder, 'preset.json'), 'egolens.preset/1'));
   const labels = manifest.files['labels.json'] === undefined ? null : await readLabels(join(folder, 'labels.json'));
@@ -106,7 +119,7 @@ export async function verifyFiles(model: ModelFolder): Promise<void> {
   }
 }
 
-/** The names of a label list file. @throws EgolensError data.invalid */
+/** The names of a label list file. @throws EgolensError model.incomplete where there is none, data.invalid */
 export async function readLabels(path: string): Promise<readonly string[]> {
   return ((await readJson(path, 'egolens.labels/1')) as { labels: readonly string[] }).labels;
 }
@@ -115,13 +128,14 @@ async function readJson(
   path: string,
   schema: 'egolens.model/1' | 'egolens.preset/1' | 'egolens.labels/1',
 ): Promise<unknown> {
+  const bytes = await readSmallFile(path).catch((cause: unknown) => {
+    const error = asEgolensError(cause);
+    throw error.code === 'input.not_found' ? new EgolensError('model.incomplete', error.message, { cause }) : error;
+  });
   let value: unknown;
   try {
-    value = JSON.parse(await readFile(path, 'utf8'));
+    value = JSON.parse(new TextDecoder().decode(bytes));
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') {
-      throw new EgolensError('model.incomplete', `\`${path}\`: no such file`, { cause });
-    }
     throw new EgolensError('data.invalid', `\`${path}\`: no JSON: ${(cause as Error).message}`, { cause });
   }
   await assertValid(schema, value, basename(path));

@@ -1,15 +1,17 @@
 import { EgolensError } from '../errors.js';
 import type { JsonValue } from '../json.js';
 import { seededRandom } from '../random.js';
-import { shapeText, tensor } from '../tensor.js';
+import { shapeText, sizeOf, tensor } from '../tensor.js';
 import type { AnyTensor, Normalisation, Preset, Tensor } from '../types.js';
 import { ConfigReader } from './config.js';
+import type { Grid } from './positions.js';
 import { readPreset } from './presets.js';
 import type { ConfigContext, KeyShapes, ModelFamily, ModelSpec, OutputInfo } from './spec.js';
 import { adaptVideoMae, leftoverReason, officialKeys } from './videomae-keys.js';
 import {
   classifierGraph,
   gridOf,
+  interpolatedFrom,
   pretrainingGraph,
   tokenCount,
   type Classifier,
@@ -41,26 +43,58 @@ const sizes: Readonly<Record<string, Size>> = {
   gigantic: { patch: 14, width: 1664, depth: 48, heads: 16, ratio: 64 / 13, decoder: [512, 8, 4] },
 };
 
-/** Widths a configuration may ask for: far above every published model, far below what would exhaust memory by arithmetic. */
-const limits = { width: 16384, depth: 512, size: 4096, frames: 4096, classes: 1_000_000 } as const;
+/**
+ * What a configuration may ask for: far above every published model (at most 32 frames at 384 pixels, 9216 tokens, width 1664), far
+ * below what would exhaust memory while a graph is built or one window is held. Products are bounded as well as factors.
+ */
+const limits = {
+  width: 16384,
+  depth: 512,
+  size: 4096,
+  frames: 4096,
+  classes: 1_000_000,
+  /** frames x size x size: 200 MB of bytes, 800 MB as floats. */
+  pixels: 2 ** 26,
+  tokens: 2 ** 18,
+  /** tokens x width of a positional table: 256 MB as float32. */
+  table: 2 ** 26,
+} as const;
 
 const imagenet: Normalisation = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 
-function readGeometry(config: ConfigReader): Geometry {
+/** Statistics that the configuration leaves open are those of the preset: the graph normalises with them. */
+function readGeometry(config: ConfigReader, { preset = imagenet }: { readonly preset?: Normalisation }): Geometry {
   const size = config.integer('img_size', 1, limits.size, 224);
   const patch = config.integer('patch_size', 1, limits.size, 16);
   const frames = config.integer('all_frames', 1, limits.frames, 16);
   const tubelet = config.integer('tubelet_size', 1, limits.frames, 2);
   if (size % patch !== 0) throw config.fail('img_size', `a multiple of patch_size ${patch}`);
   if (frames % tubelet !== 0) throw config.fail('all_frames', `a multiple of tubelet_size ${tubelet}`);
-  const std = config.triple('std', imagenet.std);
+  if (frames * size ** 2 > limits.pixels)
+    throw config.fail('img_size', `at most ${limits.pixels} pixels in ${frames} frames`);
+  const std = config.triple('std', preset.std);
   if (std.some((s) => s <= 0)) throw config.fail('std', 'three numbers above 0');
-  return { size, patch, frames, tubelet, mean: config.triple('mean', imagenet.mean), std };
+  const geometry = { size, patch, frames, tubelet, mean: config.triple('mean', preset.mean), std };
+  const tokens = tokenCount(geometry);
+  if (tokens > limits.tokens)
+    throw config.fail('patch_size', `at most ${limits.tokens} tokens; ${gridOf(geometry).join(' x ')} are ${tokens}`);
+  return geometry;
+}
+
+/** Refuses a positional table over `grid` that would take more memory than any model's. */
+function refuseLargeTable(config: ConfigReader, member: string, grid: Grid, width: number): void {
+  const values = sizeOf([...grid, width]);
+  if (values > limits.table)
+    throw config.fail(
+      member,
+      `a positional table of at most ${limits.table} values; ${grid.join(' x ')} tokens take ${values}`,
+    );
 }
 
 function readTower(
   config: ConfigReader,
   prefix: '' | 'encoder_' | 'decoder_',
+  geometry: Geometry,
   shared: Pick<Tower, 'epsilon' | 'qvBias' | 'cosine'>,
 ): Tower {
   const width = config.integer(`${prefix}embed_dim`, 1, limits.width);
@@ -68,6 +102,7 @@ function readTower(
   if (width % heads !== 0) throw config.fail(`${prefix}embed_dim`, `a multiple of ${prefix}num_heads ${heads}`);
   if (width % 2 !== 0)
     throw config.fail(`${prefix}embed_dim`, 'an even number: the positional table pairs sine and cosine');
+  refuseLargeTable(config, `${prefix}embed_dim`, gridOf(geometry), width);
   const ratio = config.positive('mlp_ratio', 4);
   const hidden = Math.trunc(width * ratio);
   if (hidden < 1 || hidden > 8 * limits.width)
@@ -108,7 +143,13 @@ function completeConfig(geometry: Geometry, tower: Tower): Record<string, JsonVa
 /** The family's default preset for a model of these frames and this size, unless the user chose one, which then has to fit. */
 function presetFor(geometry: Geometry, context: ConfigContext, feature: string): Preset {
   if (context.preset) {
-    const { name, sampling, pixels } = context.preset;
+    const { name, sampling, pixels, mean, std } = context.preset;
+    if (mean.join() !== geometry.mean.join() || std.join() !== geometry.std.join()) {
+      throw new EgolensError(
+        'model.config',
+        `preset ${name}: mean ${mean.join(', ')} and std ${std.join(', ')}; the configuration has ${geometry.mean.join(', ')} and ${geometry.std.join(', ')}`,
+      );
+    }
     if (sampling.frames !== geometry.frames || pixels.size !== geometry.size) {
       throw new EgolensError(
         'model.config',
@@ -120,16 +161,22 @@ function presetFor(geometry: Geometry, context: ConfigContext, feature: string):
   }
   const base = readPreset('ego4d-mq');
   const { mean, std, frames, size } = geometry;
-  const isPublished = frames === base.sampling.frames && size === base.pixels.size;
+  const isPublished =
+    frames === base.sampling.frames &&
+    size === base.pixels.size &&
+    feature === base.feature &&
+    mean.join() === base.mean.join() &&
+    std.join() === base.std.join();
+  if (isPublished) return base;
   return {
     ...base,
-    name: isPublished ? base.name : `videomae-${frames}f-${size}px`,
+    name: `videomae-${frames}f-${size}px`,
     sampling: { ...base.sampling, frames, hop: frames },
     pixels: { ...base.pixels, size },
     mean,
     std,
     feature,
-    source: isPublished ? base.source : `recipe of preset ego4d-mq at the model's own frames and size`,
+    source: `recipe of preset ${base.name} at the model's own frames, size and statistics`,
   };
 }
 
@@ -149,14 +196,22 @@ function tokenInfo(geometry: Geometry, width: number): OutputInfo {
 
 function classifierSpec(raw: Readonly<Record<string, unknown>>, context: ConfigContext): ModelSpec {
   const config = new ConfigReader('videomae-classifier', raw);
-  const geometry = readGeometry(config);
-  const tower = readTower(config, '', readShared(config));
+  const geometry = readGeometry(config, context);
+  const tower = readTower(config, '', geometry, readShared(config));
   const classes = config.integer('num_classes', 0, limits.classes, 0);
   const meanPooling = config.flag('use_mean_pooling', true);
   // InternVideo's own scripts resample the table; nothing in the file tells (encoder.md 2.5).
   const byRepository: PositionRule = context.repository === 'OpenGVLab/InternVideo' ? 'interpolated' : 'built';
   const rule = config.oneOf('position_rule', ['built', 'interpolated', 'learned'] as const, byRepository);
-  const positions = config.flag('use_learnable_pos_emb', rule === 'learned') ? 'learned' : rule;
+  const isLearned = config.flag('use_learnable_pos_emb', rule === 'learned');
+  if (rule === 'learned' && !isLearned) throw config.fail('use_learnable_pos_emb', 'true, as position_rule `learned` has it');
+  const positions = isLearned ? 'learned' : rule;
+  if (positions === 'interpolated') {
+    // The table is built on one grid and resampled axis by axis to the other: what lies between is as large as both together.
+    const [from, to] = [interpolatedFrom(geometry.patch), gridOf(geometry)];
+    if (from[1] < 1) throw config.fail('patch_size', 'at most 224, where position_rule is `interpolated`');
+    refuseLargeTable(config, 'patch_size', [Math.max(from[0], to[0]), Math.max(from[1], to[1]), Math.max(from[2], to[2])], tower.width);
+  }
   const model: Classifier = { geometry, tower, positions, meanPooling, classes };
   const pooledMeaning = meanPooling ? 'fc_norm of the token mean' : 'first token after norm';
   return {
@@ -197,13 +252,15 @@ function classifierSpec(raw: Readonly<Record<string, unknown>>, context: ConfigC
 
 function pretrainingSpec(raw: Readonly<Record<string, unknown>>, context: ConfigContext): ModelSpec {
   const config = new ConfigReader('videomae-pretraining', raw);
-  const geometry = readGeometry(config);
+  const geometry = readGeometry(config, context);
   const shared = readShared(config);
-  const encoder = readTower(config, 'encoder_', shared);
-  const decoder = readTower(config, 'decoder_', shared);
+  const encoder = readTower(config, 'encoder_', geometry, shared);
+  const decoder = readTower(config, 'decoder_', geometry, shared);
   const learned = config.flag('use_learnable_pos_emb', false);
   const maskRatio = config.positive('mask_ratio', 0.9);
-  if (maskRatio >= 1) throw config.fail('mask_ratio', 'a number between 0 and 1');
+  const slice = (geometry.size / geometry.patch) ** 2;
+  if (maskRatio >= 1 || Math.trunc(maskRatio * slice) < 1)
+    throw config.fail('mask_ratio', `a number below 1 that hides at least one of ${slice} positions`);
   const cube = 3 * geometry.tubelet * geometry.patch ** 2;
   if (config.integer('decoder_num_classes', 1, 2 ** 31, cube) !== cube) {
     throw config.fail('decoder_num_classes', `3 x tubelet_size x patch_size^2 = ${cube}`);
@@ -258,7 +315,7 @@ function prefixed(prefix: string, { width, depth, heads }: Tower): Record<string
  *
  * @param arrays `mask` bool [batch, tokens] (true = hidden), and optionally `decode_mask` (false = reconstructed)
  * @returns `visible`, `decoded` int64 in raster order; `scored` float32, 1 where the encoder did not see the decoded position
- * @throws EgolensError data.shape when a mask is missing, misshapen, or hides another number of tokens in another sample
+ * @throws EgolensError data.shape when a mask is missing, misshapen, or hides none, all, or another number of tokens in another sample
  */
 export function pretrainingFeeds(
   arrays: Readonly<Record<string, AnyTensor>>,
@@ -287,7 +344,7 @@ export function pretrainingFeeds(
   };
   return {
     visible: indices(visible, 'mask'),
-    decoded: indices(decoded, 'decode_mask'),
+    decoded: indices(decoded, arrays['decode_mask'] === undefined ? 'mask' : 'decode_mask'),
     scored: tensor('float32', [batch, decoded[0]!.length], Float32Array.from(scored.flat())),
   };
 }
@@ -373,9 +430,15 @@ function inferTower(
   const heads = keys.get(`${prefix}blocks.0.attn.scale`)?.[0] ?? (width === undefined ? undefined : headsOf(width));
   return {
     depth: depthOf(keys, `${prefix}blocks.`),
-    ...(width !== undefined && { width, ratio: fc1![0]! / width }),
+    ...(width !== undefined && { width, ratio: ratioOf(fc1![0]!, width) }),
     ...(heads !== undefined && { heads }),
   };
+}
+
+/** The ratio whose product with the width, cut to a whole number, is the hidden width: division may fall just below it. */
+function ratioOf(hidden: number, width: number): number {
+  const ratio = hidden / width;
+  return Math.trunc(width * ratio) === hidden ? ratio : ratio * (1 + Number.EPSILON);
 }
 
 /** Members both families read off the same keys, below `prefix`. */

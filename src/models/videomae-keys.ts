@@ -1,4 +1,4 @@
-import { tensor } from '../tensor.js';
+import { shapeText, tensor } from '../tensor.js';
 import type { StateDict, StoredTensor } from '../types.js';
 import { resampleTable, type Grid } from './positions.js';
 import type { PositionRule } from './videomae.js';
@@ -43,8 +43,16 @@ export function leftoverReason(
 
 /** A pre-training file used as a classifier: `encoder.` stripped. */
 function encoderAlone(tensors: StateDict): StateDict {
+  return renamed(tensors, (key) => (key.startsWith('encoder.') ? key.slice('encoder.'.length) : key));
+}
+
+/** Tensors under other names. One whose new name is another tensor's keeps its own, and so is reported as unmatched. */
+function renamed(tensors: StateDict, rename: (key: string) => string): Map<string, StoredTensor> {
   return new Map(
-    [...tensors].map(([key, value]) => [key.startsWith('encoder.') ? key.slice('encoder.'.length) : key, value]),
+    [...tensors].map(([key, value]) => {
+      const name = rename(key);
+      return [tensors.has(name) ? key : name, value];
+    }),
   );
 }
 
@@ -52,6 +60,7 @@ function encoderAlone(tensors: StateDict): StateDict {
 const blockNames: readonly (readonly [string, string])[] = [
   ['layernorm_before.', 'norm1.'],
   ['layernorm_after.', 'norm2.'],
+  ['attention.attention.qkv.weight', 'attn.qkv.weight'],
   ['attention.attention.q_bias', 'attn.q_bias'],
   ['attention.attention.v_bias', 'attn.v_bias'],
   ['attention.output.dense.', 'attn.proj.'],
@@ -66,33 +75,33 @@ const blockNames: readonly (readonly [string, string])[] = [
 export function officialKeys(tensors: StateDict, target: Target['target']): StateDict {
   if (!tensors.has('videomae.embeddings.patch_embeddings.projection.weight')) return tensors;
   const encoder = target === 'pretraining' ? 'encoder.' : '';
-  const official = new Map<string, StoredTensor>();
-  for (const [key, value] of tensors) {
+  return renamed(joinedAttention(tensors), (key) => {
     const layer = /^(videomae\.encoder\.layer|decoder\.decoder_layers)\.(\d+)\.(.+)$/.exec(key);
     if (layer) {
       const [, stack, number, rest] = layer;
+      const found = blockNames.find(([theirs]) => rest!.startsWith(theirs));
       const prefix = `${stack === 'decoder.decoder_layers' ? 'decoder.' : encoder}blocks.${number}.`;
-      const part = /^attention\.attention\.(query|key|value)\.weight$/.exec(rest!)?.[1];
-      if (part === 'query') {
-        const sources = ['query', 'key', 'value'].map((name) => tensors.get(key.replace('.query.', `.${name}.`)));
-        const name = `${prefix}attn.qkv.weight`;
-        if (sources.every((source) => source !== undefined)) official.set(name, stacked(name, sources));
-        else official.set(key, value); // incomplete: left to the report of unmatched keys
-      } else if (part === undefined) {
-        const found = blockNames.find(([theirs]) => rest!.startsWith(theirs));
-        official.set(found ? prefix + found[1] + rest!.slice(found[0].length) : key, value);
-      } else if (!tensors.has(key.replace(`.${part}.`, '.query.'))) {
-        official.set(key, value);
-      }
-      continue;
+      return found ? prefix + found[1] + rest!.slice(found[0].length) : key;
     }
-    const top = key
+    return key
       .replace(/^videomae\.embeddings\.patch_embeddings\.projection\./, `${encoder}patch_embed.proj.`)
       .replace(/^videomae\.layernorm\./, `${encoder}norm.`)
       .replace(/^classifier\./, 'head.');
-    official.set(top, value);
+  });
+}
+
+/** query, key and value of a layer as one matrix `qkv`; parts that are incomplete or of unlike shapes stay as they are. */
+function joinedAttention(tensors: StateDict): StateDict {
+  const joined = new Map<string, StoredTensor>();
+  for (const [key, value] of tensors) {
+    const match = /^(.+\.attention\.attention\.)(?:query|key|value)\.weight$/.exec(key);
+    const parts = ['query', 'key', 'value'].map((part) => tensors.get(`${match?.[1]}${part}.weight`));
+    const isWhole = parts.every((part) => part !== undefined && shapeText(part.shape) === shapeText(value.shape));
+    const name = `${match?.[1]}qkv.weight`;
+    if (match && isWhole) joined.set(name, joined.get(name) ?? stacked(name, parts as StoredTensor[])); // isWhole: none is undefined
+    else joined.set(key, value);
   }
-  return official;
+  return joined;
 }
 
 /** Matrices one below the other. */
@@ -121,14 +130,15 @@ function resizedTables(tensors: StateDict, grid: Grid): StateDict {
         name: key,
         storedType: value.storedType,
         shape: [1, wanted, width!],
-        async *chunks() {
+        async *chunks(maxElements = wanted * width!) {
           const table = new Float32Array(count! * width!);
           let at = 0;
           for await (const piece of value.chunks()) {
             table.set(piece, at);
             at += piece.length;
           }
-          yield resampleTable(tensor('float32', [count!, width!], table), [grid[0], side, side], grid).data;
+          const { data } = resampleTable(tensor('float32', [count!, width!], table), [grid[0], side, side], grid);
+          for (let begin = 0; begin < data.length; begin += maxElements) yield data.slice(begin, begin + maxElements);
         },
       };
       return [key, resized];

@@ -225,9 +225,14 @@ function positionTable(g: GraphBuilder, rule: PositionRule, geometry: Geometry, 
 
 /** InternVideo1: the table of 16 frames at 224 pixels, resampled to this grid. */
 export function interpolatedTable(geometry: Geometry, width: number): ReturnType<typeof sinusoidTable> {
-  const side = Math.floor(224 / geometry.patch);
-  const from: Grid = [8, side, side];
-  return resampleTable(sinusoidTable(8 * side * side, width), from, gridOf(geometry));
+  const from = interpolatedFrom(geometry.patch);
+  return resampleTable(sinusoidTable(from[0] * from[1] * from[2], width), from, gridOf(geometry));
+}
+
+/** The grid of InternVideo1's table before it is resampled. */
+export function interpolatedFrom(patch: number): Grid {
+  const side = Math.floor(224 / patch);
+  return [8, side, side];
 }
 
 function blocks(g: GraphBuilder, x: Value, tower: Tower, variant: GraphVariant): Value {

@@ -75,6 +75,7 @@ export async function encodeVideo(source: VideoSource, options: EncodeVideoOptio
   });
   // Rows are written in the order in which their runs were started.
   let written: Promise<void> = Promise.resolve();
+  let lastRan = 0;
   const submit = (windowBatch: WindowBatch): void => {
     const begun = performance.now();
     const { feeds, runOptions } = feedsOf(windowBatch, { layout, preset, buffers });
@@ -84,7 +85,9 @@ export async function encodeVideo(source: VideoSource, options: EncodeVideoOptio
       const ran = performance.now();
       if (mean) mean.add(rows);
       else await options.write(rows);
-      seconds.encode += (ran - begun) / 1000;
+      // Runs wait for each other: what a run waited is the time of the one before it.
+      seconds.encode += (ran - Math.max(begun, lastRan)) / 1000;
+      lastRan = ran;
       seconds.write += (performance.now() - ran) / 1000;
     });
     // The reader hears of it at once; whoever awaits `written` gets the reason.

@@ -1,8 +1,8 @@
-import { mkdir } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
+import { readNpyHeader } from '../checkpoint/npy-header.js';
 import { readNpy, writeNpy } from '../checkpoint/npy.js';
 import { EgolensError } from '../errors.js';
-import { openFileSource, writeFileAtomic } from '../files.js';
+import { makeFolder, openFileSource, writeFileAtomic } from '../files.js';
 import { findModel } from '../hub/cache.js';
 import { openModelFolder, type ModelFolder } from '../models/folder.js';
 import type { Session } from '../runtime/session.js';
@@ -54,12 +54,13 @@ export async function* encodeArrays(files: readonly string[], options: EncodeOpt
   if (files.length > 1 && Object.keys(options.arrays).length > 0) {
     throw new EgolensError('usage.conflict', 'further arrays belong to one array of frames; give one at a time');
   }
+  for (const file of files) await checkFrames(file, model);
   const arrays: Record<string, AnyTensor> = {};
   for (const [name, path] of Object.entries(options.arrays)) arrays[name] = await readArray(path);
   const sessions = new Map<'frames' | 'normalised', Session>();
   try {
     for (const [i, file] of files.entries()) {
-      const frames = framesOf(await readArray(file), model, file);
+      const frames = batched(await readArray(file), file);
       const input = frames.dtype === 'uint8' ? 'frames' : 'normalised';
       let session = sessions.get(input);
       if (!session) {
@@ -75,7 +76,7 @@ export async function* encodeArrays(files: readonly string[], options: EncodeOpt
         options,
       );
       const folder = files.length === 1 ? options.output : join(options.output, stems[i]!);
-      await mkdir(folder, { recursive: true });
+      await makeFolder(folder);
       for (const name of outputs) await writeFileAtomic(join(folder, `${name}.npy`), writeNpy(results[name]!));
       yield {
         input: file,
@@ -97,7 +98,7 @@ function chosenOutputs(model: ModelFolder, wanted: readonly string[] | undefined
       throw new EgolensError('usage.flag', `no output \`${name}\`; ${model.id} has ${there.join(', ')}`);
     }
   }
-  return wanted ?? there;
+  return wanted === undefined ? there : [...new Set(wanted)];
 }
 
 async function readArray(path: string): Promise<AnyTensor> {
@@ -105,34 +106,50 @@ async function readArray(path: string): Promise<AnyTensor> {
   return (await readNpy(source)).tensor;
 }
 
-/** Frames with a batch axis, checked against the model. */
-function framesOf(value: AnyTensor, { spec }: ModelFolder, file: string): Tensor<'uint8'> | Tensor<'float32'> {
-  const { frames, size } = spec;
-  if (value.dtype === 'uint8') {
-    const shape = value.shape.length === 4 ? [1, ...value.shape] : value.shape;
-    return expectShape(tensor('uint8', shape, value.data), [frames, size, size, 3], '[b, t, h, w, 3]', file);
-  }
-  if (value.dtype === 'float32') {
-    const shape = value.shape.length === 4 ? [1, ...value.shape] : value.shape;
-    return expectShape(tensor('float32', shape, value.data), [3, frames, size, size], '[b, 3, t, h, w]', file);
-  }
-  throw new EgolensError(
-    'data.dtype',
-    `\`${file}\`: expected uint8 pixels or float32 normalised pixels, found ${value.dtype}`,
-    { input: file },
-  );
-}
+/** What frames may be, by element type; double is read as float32. */
+const forms = {
+  uint8: { is: 'uint8 pixels', axes: '[b, t, h, w, 3]', row: (t: number, size: number) => [t, size, size, 3] },
+  float32: {
+    is: 'float32 normalised pixels',
+    axes: '[b, 3, t, h, w]',
+    row: (t: number, size: number) => [3, t, size, size],
+  },
+} as const;
 
-function expectShape<T extends AnyTensor>(value: T, row: readonly number[], form: string, file: string): T {
-  const [batch, ...rest] = value.shape;
-  if (batch === undefined || batch === 0 || shapeText(rest) !== shapeText(row)) {
+/** Type and shape of an array of frames against the model, from its header. */
+async function checkFrames(file: string, { spec, id }: ModelFolder): Promise<void> {
+  await using source = await openFileSource(file);
+  const { storedType, shape } = await readNpyHeader(source);
+  const form =
+    storedType === 'uint8'
+      ? forms.uint8
+      : storedType === 'float32' || storedType === 'float64'
+        ? forms.float32
+        : undefined;
+  if (form === undefined) {
     throw new EgolensError(
-      'data.shape',
-      `\`${file}\`: expected ${value.dtype} ${form} = [b, ${row.join(', ')}] for this model, found ${shapeText(value.shape)}`,
+      'data.dtype',
+      `\`${file}\`: expected ${forms.uint8.is} or ${forms.float32.is}, found ${storedType}`,
       { input: file },
     );
   }
-  return value;
+  const row = form.row(spec.frames, spec.size);
+  const [batch, ...rest] = shape.length === 4 ? [1, ...shape] : shape;
+  if (batch === undefined || batch === 0 || shapeText(rest) !== shapeText(row)) {
+    throw new EgolensError(
+      'data.shape',
+      `\`${file}\`: expected ${form.is} ${form.axes} = [b, ${row.join(', ')}] for ${id}, found ${storedType} ${shapeText(shape)}`,
+      { input: file },
+    );
+  }
+}
+
+/** Frames with a batch axis. */
+function batched({ dtype, shape, data }: AnyTensor, file: string): Tensor<'uint8'> | Tensor<'float32'> {
+  const whole = shape.length === 4 ? [1, ...shape] : shape;
+  if (dtype === 'uint8') return tensor(dtype, whole, data);
+  if (dtype === 'float32') return tensor(dtype, whole, data);
+  throw new EgolensError('data.dtype', `\`${file}\`: ${dtype} now, another type a moment ago`, { input: file });
 }
 
 /** Runs in pieces of the batch and joins the results. */

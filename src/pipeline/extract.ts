@@ -1,8 +1,8 @@
-import { mkdir } from 'node:fs/promises';
-import { EgolensError, asEgolensError, exitCodes } from '../errors.js';
-import { sha256 } from '../files.js';
+import { dirname } from 'node:path';
+import { EgolensError, asEgolensError, exitCodeOf, exitCodes } from '../errors.js';
+import { makeFolder, pathExists, sha256 } from '../files.js';
 import { openLedger, readLedger, type Ledger } from '../features/ledger.js';
-import { tryLock } from '../features/locks.js';
+import { removeDeadTemporaries, tryLock } from '../features/locks.js';
 import {
   completeMeta,
   featureKey,
@@ -23,7 +23,7 @@ import { presetJson } from '../models/presets.js';
 import { chooseProvider } from '../runtime/providers.js';
 import type { Session } from '../runtime/session.js';
 import type { Preset, Progress, Span } from '../types.js';
-import { openVideo, parseStreamChoice, type StreamChoice, type VideoSource } from '../video/probe.js';
+import { openVideo, parseStreamChoice, type StreamChoice } from '../video/probe.js';
 import { findTools } from '../video/tools.js';
 import { pixelDType } from '../video/resize.js';
 import { encodeVideo, type EncodedVideo } from './encode-video.js';
@@ -167,7 +167,8 @@ interface Run {
   readonly preset: Preset;
   readonly output: string;
   readonly ledger: Ledger;
-  readonly failedBefore: ReadonlySet<string>;
+  /** Item -> the attempt (`attemptOf`) that failed in an earlier run. */
+  readonly failedBefore: ReadonlyMap<string, string>;
   readonly versions: { readonly program: string; readonly runtime: string; readonly ffmpeg: string };
   /** Opened when the first video needs it. */
   session(): Promise<Session>;
@@ -190,7 +191,7 @@ export async function* extract(
   options.progress.note(
     `${model.id} (${model.manifest.trained}) on ${choice.device}${choice.why === '' ? '' : `: ${choice.why}`}`,
   );
-  await mkdir(options.output, { recursive: true });
+  await makeFolder(options.output);
   const settings = {
     model: model.manifest.digest,
     output,
@@ -199,14 +200,18 @@ export async function* extract(
     level: options.level,
   };
   const state = await readLedger(options.output);
-  const failedBefore = new Set(
-    [...state.items].flatMap(([id, item]) => (item.state === 'failed' && !item.retryable ? [id] : [])),
+  const failedBefore = new Map(
+    [...state.items].flatMap(([id, item]) =>
+      item.state === 'failed' && !item.retryable && item.key !== undefined ? [[id, item.key] as const] : [],
+    ),
   );
   await using ledger = await openLedger(options.output, {
     version: programVersion(),
     argv: options.argv,
     config: sha256(canonicalText(settings)),
   });
+  const folders = new Set(mine.map((item) => dirname(item.targets[0]!.array)));
+  for (const folder of folders) await removeDeadTemporaries(folder);
   let opened: Promise<Session> | undefined;
   const run: Run = {
     options,
@@ -221,20 +226,28 @@ export async function* extract(
   const counts = { done: 0, kept: 0, failed: 0, failedBefore: 0, locked: 0, rows: 0 };
   const seconds: Record<string, number> = {};
   let exit: number = exitCodes.internal;
+  let isStopped = false;
+  const results = inParallel(mine, {
+    jobs: options.jobs,
+    work: (item) => extractOne(item, run),
+    isStopped: () => isStopped,
+  });
   try {
-    for await (const { event, stages } of inParallel(mine, options.jobs, (item) => extractOne(item, run))) {
+    for await (const { event, stages } of results) {
       for (const [stage, value] of Object.entries(stages)) seconds[stage] = (seconds[stage] ?? 0) + value;
       if (event.kind === 'skipped') counts[event.why === 'locked' ? 'locked' : 'failedBefore']++;
       else counts[event.kind]++;
       if (event.kind === 'done' || event.kind === 'kept') counts.rows += event.record.rows;
+      if (event.kind === 'failed' && options.onError === 'stop') isStopped = true;
       yield event;
-      if (event.kind === 'failed' && options.onError === 'stop') break;
     }
     exit = exitOf(counts);
+  } catch (error) {
+    exit = exitCodeOf(asEgolensError(error).code);
+    throw error;
   } finally {
     const session = await opened?.catch(() => undefined);
     await session?.[Symbol.asyncDispose]();
-    if (options.signal.aborted) exit = exitCodes.interrupted;
     await ledger.end(counts, exit);
   }
   return { ...counts, seconds, exit };
@@ -365,6 +378,11 @@ function keyOf(
   });
 }
 
+/** What has to change before a video that failed is tried again unasked: itself, the recipe, or how much damage it may have. */
+function attemptOf(key: string, { decodeErrors, strict }: ExtractOptions): string {
+  return sha256(canonicalText({ key, decodeErrors, strict }));
+}
+
 function spanOf(item: InputItem, span: Span | undefined): Span | undefined {
   const [start, end] = [item.start ?? span?.[0], item.end ?? span?.[1]];
   if (start === undefined && end === undefined) return undefined;
@@ -385,37 +403,68 @@ async function extractOne(item: Named, run: Run): Promise<Outcome> {
   const { options, ledger } = run;
   const { input } = item;
   const target = item.targets[0]!;
+  let attempt: string | undefined;
   let isStarted = false;
+  let lost: AbortSignal | undefined;
   try {
     options.signal.throwIfAborted();
     if (input.error) throw input.error;
     const video = await videoIdentity(input.path, options.identity);
     const key = keyOf(input, video, run);
-    const kept = options.force ? undefined : await completeMeta(target, key);
-    if (kept) return { event: { kind: 'kept', record: recordOf(item, run, kept) }, stages: {} };
-    if (run.failedBefore.has(item.id) && !options.retryFailed && !options.force) {
-      return { event: { kind: 'skipped', input: input.input, why: 'failed-before' }, stages: {} };
+    attempt = attemptOf(key, options);
+    const kept = await keptOf(item, key, run);
+    if (kept) {
+      await dropDeadLock(item);
+      return kept;
+    }
+    if (run.failedBefore.get(item.id) === attempt && !options.retryFailed && !options.force) {
+      await dropDeadLock(item);
+      return skipped(item, 'failed-before');
     }
     await using lock = await tryLock(item.lock, { outputs: [target.array, target.times, target.meta] });
-    if (!lock) return { event: { kind: 'skipped', input: input.input, why: 'locked' }, stages: {} };
+    if (!lock) return skipped(item, 'locked');
+    lost = lock.lost;
     // Whoever held the lock before may have finished it.
-    const finished = options.force ? undefined : await completeMeta(target, key);
-    if (finished) return { event: { kind: 'kept', record: recordOf(item, run, finished) }, stages: {} };
+    const finished = await keptOf(item, key, run);
+    if (finished) return finished;
     await ledger.start(item.id);
     isStarted = true;
-    const signal = AbortSignal.any([options.signal, lock.lost]);
+    const signal = AbortSignal.any([options.signal, lost]);
     const { meta, seconds } = await extractVideo(item, { run, key, video, target, signal });
     await ledger.done(item.id, ledgerFiles(options.output, target, meta), seconds);
     return { event: { kind: 'done', record: recordOf(item, run, meta) }, stages: seconds };
   } catch (thrown) {
     if (options.signal.aborted) throw options.signal.reason;
+    if (lost?.aborted === true) return skipped(item, 'locked');
     const error = asEgolensError(thrown, input.input);
-    // What concerns the run as a whole is no fault of this video.
-    if (['device', 'model', 'tool'].includes(error.code.split('.')[0]!)) throw error;
+    if (concernsRun(error)) throw error;
     if (!isStarted) await ledger.start(item.id);
-    await ledger.failed(item.id, error);
+    await ledger.failed(item.id, error, attempt);
     return { event: { kind: 'failed', error: errorRecord(error, input.input) }, stages: {} };
   }
+}
+
+/** A device that fails, a folder that cannot be written, a full disk: no fault of this video, and the next one would meet it too. */
+function concernsRun({ code }: EgolensError): boolean {
+  return code === 'limit.disk' || ['device', 'model', 'tool', 'output'].includes(code.split('.')[0]!);
+}
+
+function skipped({ input }: Named, why: 'failed-before' | 'locked'): Outcome {
+  return { event: { kind: 'skipped', input: input.input, why }, stages: {} };
+}
+
+/** The features that are there already; what they say of damage is held to the rules of this run. */
+async function keptOf(item: Named, key: string, run: Run): Promise<Outcome | undefined> {
+  const meta = run.options.force ? undefined : await completeMeta(item.targets[0]!, key);
+  if (!meta) return undefined;
+  checkDamage({ decodeErrors: meta.decodeErrors, ...meta.frames }, item.input, run.options);
+  return { event: { kind: 'kept', record: recordOf(item, run, meta) }, stages: {} };
+}
+
+/** A process that was killed after its last file was in place leaves its lock. */
+async function dropDeadLock({ lock }: Named): Promise<void> {
+  const dead = (await pathExists(lock)) ? await tryLock(lock) : undefined;
+  await dead?.[Symbol.asyncDispose]();
 }
 
 function recordOf(item: Named, run: Run, meta: FeatureMeta): FeatureRecord {
@@ -475,7 +524,8 @@ async function extractVideo(
   } finally {
     bar.stop();
   }
-  checkDamage(encoded, source, options);
+  const damage = { decodeErrors: encoded.decodeErrors, decoded: encoded.decodedFrames };
+  checkDamage({ ...damage, claimed: source.claimed.frames }, item.input, options);
   for (const { code, message } of encoded.warnings) options.progress.warn(code, `\`${item.input.input}\`: ${message}`);
   const folder = item.input.relpath === '' ? '' : `${item.input.relpath}/`;
   const name = item.input.input === 'video:-' ? 'stdin' : item.input.path.split(/[/\\]/).at(-1)!;
@@ -508,39 +558,48 @@ async function extractVideo(
 
 /** A damaged file that yields frames is done, unless the user wants it otherwise. */
 function checkDamage(
-  { decodeErrors, decodedFrames }: EncodedVideo,
-  source: VideoSource,
+  found: { readonly decodeErrors: number; readonly decoded: number; readonly claimed: number | null },
+  item: InputItem,
   { decodeErrors: policy, strict, span }: ExtractOptions,
 ): void {
+  const { decodeErrors, decoded, claimed } = found;
   const most = policy === 'ignore' ? Infinity : policy === 'fail' ? 0 : policy.limit;
   if (decodeErrors > most) {
     throw new EgolensError('decode.damaged', `${decodeErrors} decoding errors, at most ${most} are allowed`, {
-      frame: decodedFrames,
+      frame: decoded,
       try: '`--decode-errors ignore` takes what can be decoded',
     });
   }
-  const claimed = source.claimed.frames;
-  if (strict && span === undefined && claimed !== null && decodedFrames < claimed) {
-    throw new EgolensError('decode.truncated', `${decodedFrames} frames decoded, the header claims ${claimed}`, {
-      frame: decodedFrames,
+  if (strict && spanOf(item, span) === undefined && claimed !== null && decoded < claimed) {
+    throw new EgolensError('decode.truncated', `${decoded} frames decoded, the header claims ${claimed}`, {
+      frame: decoded,
       try: 'without `--strict-decode` the frames that are there are used',
     });
   }
 }
 
-/** Results of `work` over `items`, at most `jobs` at once, as they come; an error ends it when the others are done. */
-async function* inParallel<T, R>(items: readonly T[], jobs: number, work: (item: T) => Promise<R>): AsyncGenerator<R> {
+interface Parallel<T, R> {
+  /** At most so many at once. */
+  readonly jobs: number;
+  readonly work: (item: T) => Promise<R>;
+  /** Asked before each start; what runs is finished. */
+  readonly isStopped: () => boolean;
+}
+
+/** Results of `work` over `items` as they come; an error ends it when the others are done. */
+async function* inParallel<T, R>(items: readonly T[], { jobs, work, isStopped }: Parallel<T, R>): AsyncGenerator<R> {
   const running = new Map<number, Promise<{ index: number; result: R }>>();
   let next = 0;
   try {
-    while (next < items.length || running.size > 0) {
-      while (next < items.length && running.size < jobs) {
+    for (;;) {
+      while (next < items.length && running.size < jobs && !isStopped()) {
         const index = next++;
         running.set(
           index,
           work(items[index]!).then((result) => ({ index, result })),
         );
       }
+      if (running.size === 0) return;
       const { index, result } = await Promise.race(running.values());
       running.delete(index);
       yield result;

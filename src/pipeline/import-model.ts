@@ -6,7 +6,8 @@ import { keyReportError, matchKeys } from '../checkpoint/match-keys.js';
 import { writeNpy } from '../checkpoint/npy.js';
 import { openCheckpoint, type Checkpoint } from '../checkpoint/state-dict.js';
 import { EgolensError } from '../errors.js';
-import { builtProgram, openFileSource, pathExists, sha256File } from '../files.js';
+import { removeDeadTemporaries } from '../features/locks.js';
+import { builtProgram, makeFolder, openFileSource, pathExists, sha256File, temporaryName, writeAt } from '../files.js';
 import type { Graph } from '../graph/builder.js';
 import { onnxBytes } from '../graph/onnx.js';
 import { planWeights, type WeightPlan } from '../graph/weights.js';
@@ -68,7 +69,7 @@ export async function importModel(file: string, options: ImportOptions): Promise
     ...(options.preset !== undefined && { preset: options.preset }),
   });
   const labels = options.labels === undefined ? undefined : await checkedLabels(options.labels, spec);
-  const name = options.name ?? defaultName(file);
+  const name = options.name === undefined ? defaultName(file) : checkedName(options.name);
   const target = options.output === undefined ? undefined : resolve(options.output);
   if (target !== undefined) await refuseExisting(target, options.force ?? false);
 
@@ -77,8 +78,9 @@ export async function importModel(file: string, options: ImportOptions): Promise
   left.push(...checkpoint.skipped.map(({ name: key, reason }) => ({ key, why: `no tensor: ${reason}` })));
 
   const parent = target === undefined ? modelsFolder() : dirname(target);
-  await mkdir(parent, { recursive: true });
-  const work = join(parent, `.${name}.${process.pid}.tmp`);
+  await makeFolder(parent);
+  await removeDeadTemporaries(parent);
+  const work = temporaryName(target ?? join(parent, name));
   await rm(work, { recursive: true, force: true });
   await mkdir(join(work, 'probe'), { recursive: true });
   try {
@@ -195,6 +197,12 @@ function defaultName(file: string): string {
   );
 }
 
+/** A name becomes part of paths and of `name@digest`. */
+function checkedName(name: string): string {
+  if (/^\w[\w.-]{0,99}$/.test(name)) return name;
+  throw new EgolensError('usage.flag', `--name \`${name}\`: expected letters, digits, \`.\`, \`_\` and \`-\``);
+}
+
 async function refuseExisting(folder: string, force: boolean): Promise<void> {
   if (!force && (await pathExists(folder))) {
     throw new EgolensError('output.exists', `\`${folder}\`: exists already`, { try: '`--force` replaces it' });
@@ -245,8 +253,7 @@ async function writeWeights(
       options.signal?.throwIfAborted();
       let at = slot.offset;
       for await (const bytes of slot.constant === undefined ? valuesOf(tensors, slot.name) : [bytesOf(slot.constant)]) {
-        await handle.write(bytes, 0, bytes.length, at);
-        at += bytes.length;
+        at = await writeAt(handle, bytes, at);
         bar?.advance(bytes.length);
       }
       if (at !== slot.offset + slot.length) {
@@ -362,8 +369,9 @@ async function writeProbeInput(folder: string, spec: ModelSpec): Promise<void> {
 
 /** The probe runs in a child process: its memory is the model's, ours stays that of a copy. */
 async function computeProbe(folder: string, signal: AbortSignal | undefined): Promise<void> {
+  // The pipe that is its standard input closes when we die, and it with us.
   const child = spawn(process.execPath, [builtProgram('src/pipeline/probe-process.js'), folder], {
-    stdio: ['ignore', 'ignore', 'pipe'],
+    stdio: ['pipe', 'ignore', 'pipe'],
   });
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-4000)));

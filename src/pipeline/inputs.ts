@@ -2,6 +2,7 @@ import { createWriteStream } from 'node:fs';
 import { lstat, mkdtemp, open, readFile, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, extname, join, relative, resolve, sep } from 'node:path';
+import { addAbortSignal, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { minimatch } from 'minimatch';
 import { EgolensError, asEgolensError } from '../errors.js';
@@ -16,6 +17,8 @@ export interface InputItem {
   readonly path: string;
   /** Folder below the argument in which it was found; empty for a file argument. */
   readonly relpath: string;
+  /** Stem of the output's name, where a list gives one as `id`. */
+  readonly name?: string;
   readonly start?: Seconds;
   readonly end?: Seconds;
   readonly error?: EgolensError;
@@ -36,6 +39,8 @@ export interface InputOptions {
   readonly limit?: number;
   readonly shuffle?: number;
   readonly stdin?: NodeJS.ReadableStream;
+  /** Ends the waiting for standard input. */
+  readonly signal?: AbortSignal;
 }
 
 /** Endings that folders are searched for. */
@@ -53,7 +58,7 @@ export interface InputList extends AsyncDisposable {
  * Lists inputs: files, folders (recursive, in byte order of their paths), patterns, `@FILE` lists, `-` for a list on standard input,
  * `video:-` for one video's bytes there. An argument that does not exist becomes an item with an error, so that the others go on.
  *
- * @throws EgolensError usage.flag when nothing was given, input.not_found for a list file that is not there
+ * @throws EgolensError usage.flag when nothing was given, input.not_found for a list file that is not there; the reason of the signal
  */
 export async function listInputs(args: readonly string[], options: InputOptions = {}): Promise<InputList> {
   if (args.length === 0) {
@@ -61,16 +66,21 @@ export async function listInputs(args: readonly string[], options: InputOptions 
   }
   const spool: { folder?: string } = {};
   const items: InputItem[] = [];
-  for (const argument of args) items.push(...(await expand(argument, options, spool)));
+  const dispose = async (): Promise<void> => {
+    if (spool.folder !== undefined) await rm(spool.folder, { recursive: true, force: true });
+  };
+  try {
+    for (const argument of args) items.push(...(await expand(argument, options, spool)));
+  } catch (error) {
+    await dispose();
+    // A stream that was aborted says only that.
+    options.signal?.throwIfAborted();
+    throw error;
+  }
   let chosen = items;
   if (options.shuffle !== undefined) chosen = seededRandom(options.shuffle, 'inputs').shuffle([...items]);
   if (options.limit !== undefined) chosen = chosen.slice(0, options.limit);
-  return {
-    items: chosen,
-    async [Symbol.asyncDispose]() {
-      if (spool.folder !== undefined) await rm(spool.folder, { recursive: true, force: true });
-    },
-  };
+  return { items: chosen, [Symbol.asyncDispose]: dispose };
 }
 
 /** The part of a list that belongs to shard `index` of `of`. */
@@ -93,7 +103,7 @@ export function parseShard(text: string): { readonly index: number; readonly of:
 
 async function expand(argument: string, options: InputOptions, spool: { folder?: string }): Promise<InputItem[]> {
   if (argument === '-') return await fromList(await readAll(stdinOf(options)), options);
-  if (argument === 'video:-') return [await spooled(stdinOf(options), spool)];
+  if (argument === 'video:-') return [await spooled(stdinOf(options), spool, options.signal)];
   if (argument.startsWith('@')) return await fromList(await readListFile(argument.slice(1)), options);
   const info = await stat(argument).catch(() => undefined);
   if (info?.isDirectory()) return await walk(argument, options);
@@ -106,13 +116,17 @@ async function expand(argument: string, options: InputOptions, spool: { folder?:
   return [failed(argument, 'input.not_found', 'no such file or folder')];
 }
 
-function failed(input: string, code: 'input.not_found' | 'input.not_a_file', why: string): InputItem {
+function failed(
+  input: string,
+  code: 'input.not_found' | 'input.not_a_file' | 'input.unreadable',
+  why: string,
+): InputItem {
   const error = new EgolensError(code, `\`${input}\`: ${why}`, { input });
   return { input, path: resolve(input), relpath: '', error };
 }
 
-function stdinOf(options: InputOptions): NodeJS.ReadableStream {
-  return options.stdin ?? process.stdin;
+function stdinOf({ stdin = process.stdin, signal }: InputOptions): NodeJS.ReadableStream {
+  return signal !== undefined && stdin instanceof Readable ? addAbortSignal(signal, stdin) : stdin;
 }
 
 async function readAll(stream: NodeJS.ReadableStream): Promise<string> {
@@ -127,23 +141,21 @@ async function readListFile(path: string): Promise<string> {
   });
 }
 
-/** One path a line (or NUL), or records `{"input":…,"start":…,"end":…}`. */
+/** Paths separated by NUL; or one a line, between them records `{"input":…,"start":…,"end":…,"id":…}`. */
 async function fromList(text: string, options: InputOptions): Promise<InputItem[]> {
-  const entries = text.split(options.nul === true ? '\0' : /\r?\n/).filter((entry) => entry !== '');
+  const separator = options.nul === true ? '\0' : /\r?\n/;
   const items: InputItem[] = [];
-  for (const [i, entry] of entries.entries()) {
-    if (!entry.startsWith('{')) {
+  for (const [i, entry] of text
+    .replace(/^\uFEFF/, '')
+    .split(separator)
+    .entries()) {
+    if (entry === '') continue;
+    if (options.nul === true || !/^\s*\{.*\}\s*$/.test(entry)) {
       items.push(...(await expandListed(entry, options)));
       continue;
     }
-    const record = parseRecord(entry, i + 1);
-    for (const item of await expandListed(record.input, options)) {
-      items.push({
-        ...item,
-        ...(record.start !== undefined && { start: record.start }),
-        ...(record.end !== undefined && { end: record.end }),
-      });
-    }
+    const { input, ...rest } = parseRecord(entry, i + 1);
+    for (const item of await expandListed(input, options)) items.push({ ...item, ...rest });
   }
   return items;
 }
@@ -156,37 +168,36 @@ async function expandListed(entry: string, options: InputOptions): Promise<Input
   return [failed(entry, 'input.not_found', 'no such file or folder')];
 }
 
-function parseRecord(line: string, number: number): { input: string; start?: number; end?: number } {
+function parseRecord(line: string, number: number): Pick<InputItem, 'input' | 'name' | 'start' | 'end'> {
+  const fault = (expected: string): EgolensError =>
+    new EgolensError('usage.flag', `line ${number} of the list: ${expected}`);
   let value: unknown;
   try {
     value = JSON.parse(line);
   } catch (cause) {
-    throw new EgolensError('usage.flag', `line ${number} of the list: no JSON: ${(cause as Error).message}`, { cause });
+    throw fault(`no JSON: ${(cause as Error).message}`);
   }
-  const record = value as { input?: unknown; start?: unknown; end?: unknown };
-  if (typeof record.input !== 'string') {
-    throw new EgolensError('usage.flag', `line ${number} of the list: expected a member \`input\` with a path`);
-  }
-  const time = (name: 'start' | 'end'): number | undefined => {
-    const found = record[name];
-    if (found === undefined || found === null) return undefined;
+  const { input, start, end, id } = value as Readonly<Record<'input' | 'start' | 'end' | 'id', unknown>>; // the line is in braces
+  if (typeof input !== 'string' || input === '') throw fault('expected a member `input` with a path');
+  const time = (name: 'start' | 'end', found: unknown): Partial<Record<'start' | 'end', number>> => {
+    if (found === undefined || found === null) return {};
     if (typeof found !== 'number' || !Number.isFinite(found) || found < 0) {
-      throw new EgolensError(
-        'usage.flag',
-        `line ${number} of the list: \`${name}\`: expected seconds, found ${JSON.stringify(found)}`,
-      );
+      throw fault(`\`${name}\`: expected seconds, found ${JSON.stringify(found)}`);
     }
-    return found;
+    return { [name]: found };
   };
-  const [start, end] = [time('start'), time('end')];
-  return { input: record.input, ...(start !== undefined && { start }), ...(end !== undefined && { end }) };
+  if (id !== undefined && id !== null && (typeof id !== 'string' || id === '')) {
+    throw fault(`\`id\`: expected text, found ${JSON.stringify(id)}`);
+  }
+  return { input, ...(typeof id === 'string' && { name: id }), ...time('start', start), ...time('end', end) };
 }
 
-/** Videos below a folder, in byte order of their paths. */
+/** Videos below a folder, in byte order of their paths. A folder in it that cannot be read becomes an item with an error. */
 async function walk(folder: string, options: InputOptions): Promise<InputItem[]> {
   const extensions = new Set((options.extensions ?? videoExtensions).map((ext) => ext.toLowerCase()));
-  const items: InputItem[] = [];
+  const found: { readonly below: string; readonly item: InputItem }[] = [];
   const visited = new Set<string>();
+  const belowOf = (path: string): string => relative(folder, path).split(sep).join('/');
   const visit = async (path: string, depth: number): Promise<void> => {
     if (options.follow === true) {
       // A link may lead back up.
@@ -194,8 +205,11 @@ async function walk(folder: string, options: InputOptions): Promise<InputItem[]>
       if (visited.has(`${dev}:${ino}`)) return;
       visited.add(`${dev}:${ino}`);
     }
-    const entries = await readdir(path, { withFileTypes: true });
-    entries.sort((a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)));
+    const entries = await readdir(path, { withFileTypes: true }).catch((error: unknown) => asEgolensError(error));
+    if (entries instanceof EgolensError) {
+      found.push({ below: belowOf(path), item: failed(path, 'input.unreadable', 'the folder cannot be read') });
+      return;
+    }
     for (const entry of entries) {
       if (entry.name.startsWith('.') && options.hidden !== true) continue;
       const full = join(path, entry.name);
@@ -208,14 +222,15 @@ async function walk(folder: string, options: InputOptions): Promise<InputItem[]>
             : 'other';
       if (kind === 'folder' && depth < (options.maxDepth ?? Infinity)) await visit(full, depth + 1);
       if (kind !== 'file' || !extensions.has(extname(entry.name).slice(1).toLowerCase())) continue;
-      const below = relative(folder, full).split(sep).join('/');
+      const below = belowOf(full);
       if (!isWanted(below, options)) continue;
       if (extname(entry.name).toLowerCase() === '.ts' && !(await isTransportStream(full))) continue;
-      items.push({ input: full, path: resolve(full), relpath: dirname(below) === '.' ? '' : dirname(below) });
+      const relpath = dirname(below) === '.' ? '' : dirname(below);
+      found.push({ below, item: { input: full, path: resolve(full), relpath } });
     }
   };
   await visit(folder, 1);
-  return items;
+  return found.sort((a, b) => Buffer.compare(Buffer.from(a.below), Buffer.from(b.below))).map(({ item }) => item);
 }
 
 /** A link to a file counts as that file, one to a folder only with --follow. */
@@ -249,21 +264,21 @@ async function glob(pattern: string, options: InputOptions): Promise<InputItem[]
   if (!(await lstat(base).catch(() => undefined))?.isDirectory()) return [];
   const rest = parts.slice(wild).join('/');
   const depth = rest.includes('**') ? {} : { maxDepth: parts.length - wild };
-  const found = await walk(base, {
-    ...options,
-    ...depth,
-    include: [],
-    extensions: options.extensions ?? videoExtensions,
-  });
+  const dot = options.hidden === true;
+  const found = await walk(base, { ...options, ...depth });
   return found
-    .filter(({ path }) => minimatch(relative(base, path).split(sep).join('/'), rest))
+    .filter(({ path }) => minimatch(relative(base, path).split(sep).join('/'), rest, { dot }))
     .map((item) => ({ ...item, relpath: '' }));
 }
 
 /** A video from standard input: decoders seek, so it is written down first. */
-async function spooled(stream: NodeJS.ReadableStream, spool: { folder?: string }): Promise<InputItem> {
+async function spooled(
+  stream: NodeJS.ReadableStream,
+  spool: { folder?: string },
+  signal: AbortSignal | undefined,
+): Promise<InputItem> {
   spool.folder ??= await mkdtemp(join(tmpdir(), 'egolens-'));
   const path = join(spool.folder, 'stdin.video');
-  await pipeline(stream, createWriteStream(path));
+  await pipeline(stream, createWriteStream(path), signal === undefined ? {} : { signal });
   return { input: 'video:-', path, relpath: '' };
 }

@@ -12,6 +12,7 @@ import { families } from '../models/index.js';
 import { graphFiles } from '../models/spec.js';
 import { shapeText } from '../tensor.js';
 import type { Progress, Tensor } from '../types.js';
+import type { CheckResult } from './doctor.js';
 import { openModelSession, probeError, readProbe, runProbe } from './probe.js';
 
 // ---- list --------------------------------------------------------------------------------------------------------
@@ -49,7 +50,9 @@ export async function listModels(): Promise<ListedModel[]> {
 
 async function describeModel(folder: string, place: InstalledRecord['place']): Promise<InstalledRecord> {
   const { id, manifest, preset } = await openModelFolder(folder);
-  const sizes = await Promise.all(Object.keys(manifest.files).map(async (path) => (await stat(join(folder, path))).size));
+  const sizes = await Promise.all(
+    Object.keys(manifest.files).map(async (path) => (await stat(join(folder, path))).size),
+  );
   return {
     schema: 'egolens.installed/1',
     model: id,
@@ -102,13 +105,15 @@ export interface Inspection {
 const maxOnnxBytes = 2 ** 31;
 
 /**
- * Looks into a checkpoint of any container, an `.onnx` file or a model folder. Nothing in it is executed, no tensor is read.
+ * Looks into a checkpoint of any container, an `.onnx` file, a model folder or an installed model. Nothing in it is executed, no tensor
+ * is read.
  *
  * @throws EgolensError input.*, checkpoint.*, model.*
  */
 export async function inspectModel(path: string): Promise<Inspection> {
   const info = await stat(path).catch(() => undefined);
-  if (info?.isDirectory()) return inspectFolder(await openModelFolder(path));
+  const folder = info === undefined ? await findModel(path).catch(() => undefined) : path;
+  if (folder !== undefined && info?.isFile() !== true) return inspectFolder(await openModelFolder(folder));
   if (path.toLowerCase().endsWith('.onnx')) {
     const summary = readOnnx(await readSmallFile(path, maxOnnxBytes), path);
     return { kind: 'onnx', records: [onnxRow(path, summary)], notes: [] };
@@ -143,10 +148,7 @@ function inspectFolder({ manifest, preset }: ModelFolder): Inspection {
   return {
     kind: 'model',
     records: [manifestRow(manifest)],
-    notes: [
-      `preset ${preset.name}@${preset.version}`,
-      ...left.map(({ key, why }) => `left: \`${key}\` (${why})`),
-    ],
+    notes: [`preset ${preset.name}@${preset.version}`, ...left.map(({ key, why }) => `left: \`${key}\` (${why})`)],
   };
 }
 
@@ -298,7 +300,20 @@ function finite(value: number): Float | null {
   return Number.isFinite(value) ? float(value) : null;
 }
 
-/** Name of a model folder for messages. */
-export function modelName(folder: string): string {
-  return basename(folder);
+/** The digests of all models that are there, as lines of `doctor`. */
+export async function modelChecks(signal: AbortSignal): Promise<CheckResult[]> {
+  const results: CheckResult[] = [];
+  for (const folder of [...(await installedModels()), ...(await installedModels(embeddedModels))]) {
+    signal.throwIfAborted();
+    const name = `model ${basename(folder)}`;
+    try {
+      const model = await openModelFolder(folder);
+      await verifyFiles(model);
+      results.push({ name, status: 'ok', cause: `${Object.keys(model.manifest.files).length} files as recorded` });
+    } catch (error) {
+      const { message, details } = asEgolensError(error);
+      results.push({ name, status: 'fail', cause: message, remedy: details.try ?? 'import the model again' });
+    }
+  }
+  return results;
 }

@@ -8,6 +8,10 @@ import { writeNpy } from '../checkpoint/npy.js';
 import { openModelFolder } from '../models/folder.js';
 import { openModelSession, runProbe } from './probe.js';
 
+// Whoever waits for us holds the other end: with it gone, nobody does.
+process.stdin.once('end', () => process.kill(process.pid, 'SIGKILL'));
+process.stdin.resume();
+process.stdin.unref();
 try {
   const model = await openModelFolder(process.argv[2] ?? '');
   await using session = await openModelSession(model, { device: 'cpu' });

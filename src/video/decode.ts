@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { basename } from 'node:path';
 import { EgolensError } from '../errors.js';
-import { displayTolerance, rationalNumber, rationalText } from '../time.js';
+import { displayTolerance, rationalText } from '../time.js';
 import type { PixelRecipe, Rational, Seconds, Span } from '../types.js';
 import { startFfmpeg, type FfmpegRun, type RunLimits } from './ffmpeg.js';
 import { saysTruncated, type MessageLog } from './messages.js';
@@ -110,7 +110,7 @@ export interface Sample {
 export interface PassResult {
   /** Time of every decoded source frame, seconds after the first; never falling. */
   readonly times: readonly Seconds[];
-  /** Where the video ends: the last frame lasts as long as the mean of all. */
+  /** Where the video ends. */
   readonly end: Seconds;
   /** Samples of the plan, taken or not. */
   readonly sampleCount: number;
@@ -129,16 +129,22 @@ export function sampleCountOf(end: Seconds, rate: Rational, span: Span | undefin
   return Math.max(0, Math.ceil(((Math.min(end, to) - from - displayTolerance) * rate.num) / rate.den));
 }
 
-/** End of a video whose frames start at `times`: the mean interval after the last. */
-export function endOf(times: ArrayLike<Seconds>, claimedRate: number): Seconds {
-  const last = times[times.length - 1];
+/** End of a video whose frames start at `times`: the last frame lasts as long as the middle one of all intervals; what containers say of it differs between versions of ffmpeg. */
+export function endOf(times: readonly Seconds[], claimedRate: number): Seconds {
+  const last = times.at(-1);
   if (last === undefined) return 0;
-  if (times.length > 1 && last > 0) return last + last / (times.length - 1);
-  return last + 1 / (claimedRate >= 1 && claimedRate <= 1000 ? claimedRate : 30);
+  const interval = middleInterval(times);
+  return last + (interval > 0 ? interval : 1 / (claimedRate >= 1 && claimedRate <= 1000 ? claimedRate : 30));
+}
+
+/** The median of the intervals between frames; 0 where there is none. */
+export function middleInterval(times: readonly Seconds[]): Seconds {
+  const intervals = Float64Array.from({ length: Math.max(0, times.length - 1) }, (_, i) => times[i + 1]! - times[i]!);
+  return intervals.sort()[Math.floor(intervals.length / 2)] ?? 0;
 }
 
 /** Source frames of a span: [first, last + 1), frames on time within 1 ms. */
-export function framesInSpan(times: ArrayLike<Seconds>, span: Span | undefined): readonly [first: number, end: number] {
+export function framesInSpan(times: readonly Seconds[], span: Span | undefined): readonly [first: number, end: number] {
   if (span === undefined) return [0, times.length];
   const count = (limit: Seconds): number => {
     let n = 0;
@@ -146,6 +152,11 @@ export function framesInSpan(times: ArrayLike<Seconds>, span: Span | undefined):
     return n;
   };
   return [count(span[0]), count(span[1])];
+}
+
+/** Length of a half-open run of numbers. */
+export function lengthOf([first, end]: readonly [first: number, end: number]): number {
+  return end - first;
 }
 
 /** The earliest time stamp that counts as `limit`; off the round numbers by a nanosecond, so that no boundary hangs on a rounding. */
@@ -227,10 +238,14 @@ function filterChain(
   const filters = [`settb=${rationalText(input.timeBase)}`];
   if (modern) filters.push('metadata=mode=add:key=egolens:value=1');
   filters.push(mark(sourceMark));
+  // Nothing is decoded far behind the span; where exactly it ends is for `decodeSamples`.
+  if (plan.span !== undefined && Number.isFinite(plan.span[1])) filters.push(`trim=duration=${plan.span[1] + 0.1}`);
   if (plan.rate !== 'source') {
     // The frame on display at k/rate: every stamp 1 ms early, then rounded up to the grid. Microseconds, because the
     // subtraction would cost a whole tick in a coarse time base (1/25 in AVI).
+    // A few copies behind the last frame, so that `fps` shows it even where the file gives it no duration; `decodeSamples` counts.
     filters.push(
+      'tpad=stop=8:stop_mode=clone',
       'settb=1/1000000',
       `setpts='max(0,PTS-STARTPTS-${lateMicros(plan.span?.[0] ?? 0)})'`,
       `fps=${rationalText(plan.rate)}:round=up:start_time=0`,
@@ -268,6 +283,12 @@ export async function* decodeSamples(
   plan: PassPlan,
   options: RunLimits & { readonly onProgress?: ((decodedFrames: number) => void) | undefined } = {},
 ): AsyncGenerator<Sample, PassResult> {
+  if (input.isEncrypted) {
+    throw new EgolensError(
+      'decode.encrypted',
+      `\`${basename(input.path)}\`: the video stream is encrypted; expected a readable one`,
+    );
+  }
   const { filters, sourceMark, pipeMark } = filterChain(input, plan);
   const timeline = new Timeline(input.timeBase, plan.rate, plan.span?.[0] ?? 0);
   /** For each pipe frame: source frames decoded when it left. */
@@ -315,8 +336,10 @@ export async function* decodeSamples(
   const wanted = plan.take === undefined || isSelected(plan) ? undefined : new Set(plan.take);
   const spanEnd = plan.span?.[1] ?? Infinity;
   const fixedRate = plan.rate === 'source' ? undefined : plan.rate;
-  const countNow = (): number =>
-    fixedRate === undefined ? Infinity : sampleCountOf(endOf(timeline.times, input.claimedRate), fixedRate, plan.span);
+  let tailCount: number | undefined;
+  /** Samples of the whole video; asked for only when its end is known. */
+  const countNow = (rate: Rational): number =>
+    (tailCount ??= sampleCountOf(endOf(timeline.times, input.claimedRate), rate, plan.span));
   let frame = 0;
   let number = 0;
   let surplus = 0;
@@ -338,34 +361,34 @@ export async function* decodeSamples(
     }
     frame = timeline.advance(frame, pipeFrame, known);
     // A sample leaves `fps` when the next source frame is known to come later, or when there is none: then this is the video's end,
-    // and how often the last frame is repeated is our rule, not the filter's.
+    // and how often the last frame is repeated is our rule, not the filter's (in old builds a late start counts as length).
     const isTail = frame === known - 1;
-    if (isTail && pipeFrame >= countNow()) {
-      // The end is reached; only an old build goes on for long here (a late start counts as length).
-      if (++surplus > 300) stopped = true;
+    if (isTail && pipeFrame >= countNow(fixedRate)) {
+      if (++surplus > 64) stopped = true;
       continue;
     }
     number = pipeFrame + 1;
     if (wanted?.has(pipeFrame) ?? true) yield { number: pipeFrame, frame, data };
   }
   const messages = await endOfRun(input, run, timeline.times.length, stopped);
-  const isWhole = !stopped || surplus > 0;
   const end = endOf(timeline.times, input.claimedRate);
-  if (fixedRate !== undefined && isWhole && timeline.times.length > 0) {
-    if (number === 0)
+  const sampleCount =
+    fixedRate === undefined
+      ? lengthOf(framesInSpan(timeline.times, plan.span))
+      : sampleCountOf(end, fixedRate, plan.span);
+  if (fixedRate !== undefined && number < sampleCount) {
+    if (number === 0) {
       throw new EgolensError('decode.no_frames', `\`${basename(input.path)}\`: ffmpeg resampled to no frame`);
-    // The pixels at hand are those of the last pipe frame, and so is the frame number that goes with them.
-    for (; number < countNow(); number++) {
-      if (wanted?.has(number) ?? true) yield { number, frame, data };
     }
+    // The pixels at hand are those of the last pipe frame, and so is the frame number that goes with them.
+    for (; number < sampleCount; number++) if (wanted?.has(number) ?? true) yield { number, frame, data };
   }
-  const [first, last] = framesInSpan(timeline.times, plan.span);
   return {
     times: timeline.times,
     end,
-    sampleCount: fixedRate === undefined ? last - first : sampleCountOf(end, fixedRate, plan.span),
+    sampleCount,
     startOffset: timeline.startOffset(input.headerOffset),
-    isWhole,
+    isWhole: (timeline.times.at(-1) ?? 0) < onTime(spanEnd),
     decodeErrors: messages.errorCount,
     messages,
     warnings: [...input.warnings, ...warningsOf(messages)],
@@ -379,9 +402,6 @@ async function endOfRun(input: DecodeInput, run: FfmpegRun, frames: number, stop
   if (killed && error !== undefined) throw error;
   if (frames > 0 && error?.code !== 'limit.memory') return messages;
   const name = basename(input.path);
-  if (input.isEncrypted) {
-    throw new EgolensError('decode.encrypted', `\`${name}\`: the video stream is encrypted; expected a readable one`);
-  }
   if (error !== undefined && error.code !== 'decode.failed' && error.code !== 'input.not_a_video') throw error;
   const said = messages.firstErrors[0];
   throw new EgolensError(
@@ -419,9 +439,4 @@ export async function decodeTimes(
 /** Text for a cache key: everything of decoding that changes pixels or times besides the recipe. */
 export function decodeKey(input: Pick<DecodeInput, 'streamIndex' | 'threads'>): string {
   return `decode/1 stream=${input.streamIndex} threads=${input.threads}`;
-}
-
-/** Frames a second as a number, 0 for `0/0`. */
-export function rateNumber(rate: Rational | undefined): number {
-  return rate === undefined ? 0 : rationalNumber(rate);
 }

@@ -134,6 +134,10 @@ export async function runFfprobe(
   // stdin stays an open pipe: it is the lifeline of the script's second form.
   const child = spawn(tools.ffprobe, args, { stdio: ['pipe', 'pipe', 'pipe'], windowsHide: true });
   const watch = watchChild(child, name, limits);
+  if (child.pid === undefined) {
+    await watch.gone;
+    throw watch.failure() ?? new EgolensError('tool.failed', `\`${name}\`: ffprobe could not be started`);
+  }
   watch.waiting(true);
   const messages = collectMessages();
   const closed = [
@@ -199,7 +203,7 @@ export async function startFfmpeg(
   const messages = collectMessages();
   const pipe = bytePipe();
   const command = ffmpeg({ source: fileUrl(path), stdoutLines: keptLines });
-  skipCapabilityChecks(command);
+  adjustCommand(command);
   command.setFfmpegPath(tools.ffmpeg);
   command.inputOptions([
     ...['-nostdin', '-hide_banner', '-nostats', '-loglevel', 'repeat+level+info'],
@@ -214,12 +218,14 @@ export async function startFfmpeg(
     if (text !== '') onInfo(text);
   });
   // Resolves on `end` and on `error`, never on the stream's end: a stream ends normally even when ffmpeg failed.
+  let startError: Error | undefined;
   const settled = new Promise<void>((done) => {
     command.once('end', () => {
       done();
     });
     // A listener for good: a second `error` without one would end our process.
-    command.on('error', () => {
+    command.on('error', (error: Error) => {
+      startError ??= error;
       done();
     });
   });
@@ -233,7 +239,12 @@ export async function startFfmpeg(
   });
   command.output(pipe.sink, { end: true }).run();
   const child = await started;
-  if (child === undefined) throw new EgolensError('tool.failed', `\`${name}\`: ffmpeg could not be started`);
+  if (child?.pid === undefined) {
+    await settled;
+    throw new EgolensError('tool.failed', `ffmpeg could not be started: ${startError?.message ?? 'no reason known'}`, {
+      cause: startError,
+    });
+  }
   const life = watchChild(child, name, limits);
   touch = life.touch;
   pipe.onBytes(touch);
@@ -278,20 +289,40 @@ export async function startFfmpeg(
   };
 }
 
+type Ring = { readonly get: () => string } | undefined;
+type EndCallback = (error: Error | null, stdout?: Ring, stderr?: Ring) => void;
+/** What is replaced on a command object. */
+interface PrivateCommand {
+  _checkCapabilities(callback: (error: null) => void): void;
+  availableEncoders(callback: (error: null, encoders: object) => void): void;
+  _spawnFfmpeg(args: string[], options: object, onProcess: unknown, onEnd: EndCallback): void;
+}
+
 /**
- * Private API of fluent-ffmpeg 2.1.3, in this one place: before each command the library runs `ffmpeg -formats` and
- * `-encoders` to check names that we never give it. Costs 30 to 500 ms, and refuses lavfi from 7.1 on.
+ * Private API of fluent-ffmpeg 2.1.3, in this one place.
+ * Before each command the library runs `ffmpeg -formats` and `-encoders` to check names that we never give it: 30 to 500 ms, and
+ * lavfi refused from 7.1 on. And where a process cannot be started it reads the output of the process that is not there, in an
+ * event handler, which would end our own process.
  */
-export function skipCapabilityChecks(command: FfmpegCommand): void {
-  const inner = command as unknown as Record<
-    '_checkCapabilities' | 'availableEncoders',
-    (callback: (error: null, value?: object) => void) => void
-  >;
+export function adjustCommand(command: FfmpegCommand): void {
+  const inner = command as unknown as PrivateCommand;
   inner._checkCapabilities = (callback) => {
     callback(null);
   };
   inner.availableEncoders = (callback) => {
     callback(null, {});
+  };
+  const start = inner._spawnFfmpeg.bind(inner);
+  const silence: Ring = { get: () => '' };
+  inner._spawnFfmpeg = (args, options, onProcess, onEnd) => {
+    const end: EndCallback = (error, stdout, stderr) => {
+      onEnd(error, stdout ?? silence, stderr ?? silence);
+    };
+    try {
+      start(args, options, onProcess, end);
+    } catch (error) {
+      end(error as Error);
+    }
   };
 }
 

@@ -58,7 +58,7 @@ const wordings: readonly (readonly [RegExp, ErrorCode])[] = [
   [/cannot allocate memory|std::bad_alloc/i, 'limit.memory'],
   // Text and noise with a video's suffix: the mov demuxer is tried on the suffix alone and misses its index.
   [/detected only with low score/i, 'input.not_a_video'],
-  [/moov atom not found/i, 'decode.truncated'],
+  [/moov atom not found|atom truncated|reached eof, corrupted|file ended prematurely/i, 'decode.truncated'],
   [/decryption key|is encrypted|encrypted stream|Unable to decrypt|Incorrect.*decryption/i, 'decode.encrypted'],
   [
     /matches no streams|does not contain any stream|no streams? (?:was|were) found|Output file .* contains no stream/i,
@@ -72,7 +72,10 @@ const wordings: readonly (readonly [RegExp, ErrorCode])[] = [
   [/Permission denied/i, 'input.unreadable'],
   [/Picture size \S+ is invalid|image size is invalid|dimensions too large/i, 'decode.limit'],
   [/EBML header parsing failed|could not find codec parameters/i, 'input.not_a_video'],
-  [/Invalid data found when processing input|Invalid argument.*Error opening input|End of file/i, 'input.not_a_video'],
+  [
+    /Invalid data found when processing input|Invalid argument.*Error opening input|error reading header|End of file/i,
+    'input.not_a_video',
+  ],
 ];
 
 /** The stable code for what ffmpeg said; `decode.failed` when nothing is known about it. */

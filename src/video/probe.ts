@@ -1,6 +1,6 @@
 import { rationalText } from '../time.js';
 import type { Rational, Seconds } from '../types.js';
-import { decodeTimes, endOf, type Warning } from './decode.js';
+import { decodeTimes, endOf, middleInterval, type Warning } from './decode.js';
 import { runFfprobe, type RunLimits } from './ffmpeg.js';
 import { number, openVideo, type OpenOptions, type StreamInfo, type VideoSource } from './open.js';
 
@@ -19,11 +19,12 @@ export interface PacketTimes {
 export async function listPackets(source: VideoSource, limits: RunLimits = {}): Promise<PacketTimes> {
   const stamps: number[] = [];
   let keyframes = 0;
+  let next = 0;
   const options = [
     '-select_streams',
     String(source.streamIndex),
     '-show_entries',
-    'packet=pts,dts,flags',
+    'packet=pts,dts,duration,flags',
     '-of',
     'csv=p=0',
   ];
@@ -32,13 +33,14 @@ export async function listPackets(source: VideoSource, limits: RunLimits = {}): 
     source.path,
     options,
     (line) => {
-      const [pts, dts, flags] = line.split(',') as [string, string?, string?];
+      const [pts, dts, length, flags] = line.split(',') as [string, string?, string?, string?];
       // D: decoded, but cut away by an edit list.
       if (flags === undefined || flags.includes('D')) return;
-      const stamp = number(pts) ?? number(dts);
       if (flags.includes('K')) keyframes++;
-      // A packet without any stamp still counts; it lies where the one before it does.
-      stamps.push(stamp ?? stamps.at(-1) ?? 0);
+      // Program streams stamp only some packets; the others follow the one before them.
+      const stamp = number(pts) ?? (stamps.length > 0 ? next : (number(dts) ?? 0));
+      next = stamp + (number(length) ?? 0);
+      stamps.push(stamp);
     },
     limits,
   );
@@ -184,10 +186,9 @@ export function measuresOf(
 
 /** Some interval differs from the middle one by a tenth and by more than the rounding of millisecond stamps. */
 function isVariable(times: readonly Seconds[]): boolean {
-  const intervals = times.slice(1).map((time, i) => time - times[i]!);
-  const middle = [...intervals].sort((a, b) => a - b)[Math.floor(intervals.length / 2)];
-  if (middle === undefined) return false;
-  return intervals.some((interval) => Math.abs(interval - middle) > Math.max(0.0021, middle / 10));
+  const middle = middleInterval(times);
+  const tolerance = Math.max(0.0021, middle / 10);
+  return times.some((time, i) => i > 0 && Math.abs(time - times[i - 1]! - middle) > tolerance);
 }
 
 // ---- single frames -----------------------------------------------------------------------------------------------
@@ -212,9 +213,10 @@ export async function probeFrames(path: string, options: OpenOptions = {}): Prom
   const source = await openVideo(path, options);
   const frames: FrameRecord[] = [];
   let first: number | undefined;
+  let next = 0;
   const wanted = [
     ...['-threads', String(source.threads), '-select_streams', String(source.streamIndex)],
-    ...['-show_entries', 'frame=key_frame,pict_type,best_effort_timestamp', '-of', 'compact=p=0'],
+    ...['-show_entries', 'frame=key_frame,pict_type,best_effort_timestamp,pkt_duration,duration', '-of', 'compact=p=0'],
   ];
   await runFfprobe(
     source.tools,
@@ -224,9 +226,10 @@ export async function probeFrames(path: string, options: OpenOptions = {}): Prom
       const fields = new Map(line.split('|').map((field) => field.split('=') as [string, string]));
       if (!fields.has('pict_type')) return;
       const pts = number(fields.get('best_effort_timestamp'));
-      if (pts !== null) first ??= pts;
-      const before = frames.at(-1)?.time ?? 0;
-      const time = pts === null ? before : ((pts - (first ?? pts)) * source.timeBase.num) / source.timeBase.den;
+      const stamp = pts ?? next;
+      first ??= stamp;
+      next = stamp + (number(fields.get('duration')) ?? number(fields.get('pkt_duration')) ?? 0);
+      const time = ((stamp - first) * source.timeBase.num) / source.timeBase.den;
       frames.push({
         schema: 'egolens.frame/1',
         input: path,

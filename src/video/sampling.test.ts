@@ -33,11 +33,10 @@ function recipe(plan: string, each: Case): SamplingRecipe {
 }
 
 describe.skipIf(!here)(`official frame numbers${why}`, () => {
-  const { note: _note, ...golden } = (here ? JSON.parse(readFileSync(file, 'utf8')) : {}) as Golden & {
-    note?: unknown;
-  };
+  const golden = (here ? JSON.parse(readFileSync(file, 'utf8')) : {}) as Golden;
+  const lists = Object.entries(golden).filter(([name]) => name !== 'note');
 
-  test.each(Object.entries(golden))('%s takes the official frames at every length', (plan, { cases }) => {
+  test.each(lists)('%s takes the official frames at every length', (plan, { cases }) => {
     expect(cases.length).toBeGreaterThan(0);
     for (const each of cases) {
       if (each.starts?.length === 0) {

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import {
   access,
   chmod,
@@ -170,7 +170,7 @@ async function fromPackage(name: 'ffmpeg' | 'ffprobe', folder: string | undefine
   if (info === undefined) return undefined;
   const target = join(folder, `${name}-${info.size}-${Math.floor(info.mtimeMs)}`);
   if ((await executable(target)) !== undefined) return target;
-  const temporary = `${target}.${process.pid}.tmp`;
+  const temporary = `${target}.${randomUUID()}.tmp`;
   await copyFile(binary, temporary);
   await chmod(temporary, 0o755);
   await rename(temporary, target);
@@ -267,7 +267,7 @@ async function succeeds(program: string, parameters: readonly string[]): Promise
 async function writeScript(folder: string, text: string): Promise<string> {
   const path = join(folder, `tied-${createHash('sha256').update(text).digest('hex').slice(0, 12)}`);
   if ((await readFile(path, 'utf8').catch(() => '')) === text && (await executable(path)) !== undefined) return path;
-  const temporary = `${path}.${process.pid}.tmp`;
+  const temporary = `${path}.${randomUUID()}.tmp`;
   try {
     await writeFile(temporary, text, { mode: 0o700 });
     await rename(temporary, path);

@@ -5,6 +5,7 @@ import {
   decodeSamples,
   endOf,
   framesInSpan,
+  lengthOf,
   planPicture,
   sampleCountOf,
   type PassPlan,
@@ -254,9 +255,12 @@ class BatchWriter {
       return await Promise.race([taken, aborted]);
     } catch (error) {
       // What comes after all belongs to the pool.
-      void taken.then((buffer) => {
-        buffers.give(buffer);
-      });
+      void taken.then(
+        (buffer) => {
+          buffers.give(buffer);
+        },
+        () => undefined,
+      );
       throw error;
     } finally {
       signal.removeEventListener('abort', onAbort);
@@ -363,10 +367,6 @@ async function* readViews(
     return { ...report, warnings: [...report.warnings, ...warnings] };
   }
   throw new EgolensError('decode.failed', `\`${source.path}\`: another number of frames is decoded each time`);
-}
-
-function lengthOf([first, end]: readonly [number, number]): number {
-  return end - first;
 }
 
 function tooShort(source: VideoSource, count: number, needed: number, span: Span | undefined): EgolensError {
