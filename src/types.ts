@@ -139,6 +139,126 @@ export interface Preset extends Normalisation {
   readonly source: string;
 }
 
+// ---- challenges --------------------------------------------------------------------------------------------------
+
+/** What `eval`, `validate` and `submit` take as a task (files.md 7). */
+export type ScoredTask =
+  'mq' | 'nlq' | 'vq2d' | 'fhp' | 'sta' | 'lta' | 'scod' | 'pnr' | 'oscc' | 'recognition' | 'tal' | 'retrieval';
+
+/**
+ * A JSON file as it was read. Whole numbers written without point or exponent are `number` too, unless the reader was asked to keep
+ * the literals apart: then they are `bigint`, as Python tells int from float. Bare NaN and Infinity are numbers.
+ */
+export interface JsonDocument {
+  /** Path, for messages. */
+  readonly name: string;
+  readonly bytes: number;
+  readonly value: unknown;
+  /** Faults of the text itself: duplicate keys, NaN tokens, a byte order mark. */
+  readonly findings: readonly Finding[];
+  /** Line (from 1) of the value at a JSON pointer; undefined where it cannot be told. */
+  line(pointer: string): number | undefined;
+}
+
+/** One number of an evaluation. */
+export interface Score {
+  readonly metric: string;
+  readonly value: number;
+  /** What it was taken at: `{ tIoU: 0.5 }`, `{ label: 'cut' }`, `{ item: '…' }`. */
+  readonly at?: Readonly<Record<string, number | string>>;
+}
+
+/** A curve for `eval --plot`: precision over recall, mAP over tIoU. */
+export interface Curve {
+  readonly name: string;
+  readonly x: string;
+  readonly y: string;
+  readonly points: readonly (readonly [x: number, y: number])[];
+}
+
+/** Order of equal scores: numpy's introsort (official), or the earlier or later listed first. */
+export type TieRule = 'numpy' | 'first' | 'last';
+
+export interface EvalOptions {
+  readonly ties: TieRule;
+  /** `val`, `validation`, … where the official evaluator selects by it. */
+  readonly split?: string;
+  readonly fhpScale?: 'sum' | 'mean';
+  readonly inputActions?: number;
+  /** Rows by class and by item, and curves, are only computed when asked for. */
+  readonly detail: boolean;
+}
+
+/** Numbers under the keys and nesting of the official output; non-finite ones stay numbers here. */
+export interface Nested {
+  readonly [key: string]:
+    number | string | boolean | null | Nested | readonly (Nested | number | string | null | readonly number[])[];
+}
+
+/** What an evaluator makes of truth and predictions. */
+export interface Evaluation {
+  /** Keys and nesting of the official numbers (cli.md 6.4). */
+  readonly official: Nested;
+  /** The same numbers with the known faults of the official code mended; null where there is none. */
+  readonly corrected: Nested | null;
+  /** The numbers that rank, and those people quote, in the order of the challenge. */
+  readonly rows: readonly Score[];
+  /** Official main numbers under the other tie rules; absent where ties cannot matter. */
+  readonly ties?: { readonly tied: number; readonly first: Nested; readonly last: Nested };
+  readonly perClass?: readonly Score[];
+  readonly perItem?: readonly Score[];
+  readonly curves?: readonly Curve[];
+  /** Dropped labels, unknown clips, coverage: for people, on standard error. */
+  readonly notes: readonly string[];
+}
+
+/** Truth and predictions read once, ready to be scored in whole or on a resampled set of units (bootstrap). */
+export interface Prepared {
+  /** What is resampled: videos or clips, by name. */
+  readonly units: readonly string[];
+  evaluate(options: EvalOptions): Evaluation;
+  /** The ranking numbers on a sample of units, with repetition; the same names as `rows`. */
+  resample(sample: Int32Array, ties: TieRule): readonly Score[];
+}
+
+export type DocumentKind = 'annotations' | 'predictions' | 'submission';
+
+/** One challenge: reader, checks, evaluator and submission writer of one task. Pure: no file, clock or randomness. */
+export interface Challenge {
+  readonly task: ScoredTask;
+  readonly summary: string;
+  /** Metric that ranks, and its direction. */
+  readonly primary: { readonly metric: string; readonly higherIsBetter: boolean };
+  /** The reader must keep integer and float literals apart (STA). */
+  readonly keepsLiterals?: true;
+  /** Every fault of a document; `against` is the annotation file that ids, order and ranges are compared with. Never throws. */
+  check(kind: DocumentKind, document: JsonDocument, against?: JsonDocument): Finding[];
+  /**
+   * Reads truth and predictions; each file is recognised by its content. Throws EgolensError `data.invalid` or `data.unknown_id`
+   * naming file and place where the official evaluator dies.
+   */
+  prepare(truth: readonly JsonDocument[], predictions: readonly JsonDocument[], options: EvalOptions): Prepared;
+  /** Our own records (files.md 7) -> the challenge's JSON over the (unannotated) annotation file; absent for tasks without a challenge. */
+  submission?(
+    records: readonly Readonly<Record<string, unknown>>[],
+    test: JsonDocument,
+    options: SubmissionOptions,
+  ): Submission;
+}
+
+export interface SubmissionOptions {
+  readonly fillMissing: boolean;
+  readonly fhpScale?: 'sum' | 'mean';
+}
+
+export interface Submission {
+  /** For the JSON writer: floats that must keep a decimal point are `Float` (src/json.ts). */
+  readonly json: unknown;
+  /** Items written, filled in, left out. */
+  readonly counts: Readonly<Record<string, number>>;
+  readonly notes: readonly string[];
+}
+
 // ---- reports -----------------------------------------------------------------------------------------------------
 
 /** One fault of a file. */

@@ -22,7 +22,6 @@ import { madeClip } from './material.js';
 
 /** The clip of the promise: as large as first-person cameras record, as busy as filmed video. */
 const clip = { width: 1440, height: 1080, seconds: 10, kilobitsPerSecond: 8500 } as const;
-const smokeClip = { width: 320, height: 240, seconds: 2, kilobitsPerSecond: 500 } as const;
 
 /** Sampling and pixels of the published features: 16 frames of 224 pixels, no frame twice. */
 export const recipeName = 'ego4d-mq';
@@ -45,7 +44,7 @@ export const decode: SpeedBenchmark = {
   ],
   async *cases(context) {
     const { paths } = context;
-    const made = paths.length === 0 ? await madeClip(context.isSmoke ? smokeClip : clip, context) : undefined;
+    const made = paths.length === 0 ? await madeClip(clip, context) : undefined;
     for (const path of made === undefined ? paths : [made]) {
       const source = await openVideo(path, context.signal && { signal: context.signal });
       yield decodeCase(source, made === undefined ? path : null, context);

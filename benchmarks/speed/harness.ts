@@ -63,7 +63,7 @@ export interface BenchContext {
   readonly threads?: number;
   /** Where made clips and models are kept. */
   readonly cache: string;
-  /** Tiny material: for tests of the benchmarks themselves, whose ratios mean nothing. */
+  /** A tiny model: for tests of the benchmarks themselves, whose ratios mean nothing then. */
   readonly isSmoke?: boolean;
   readonly signal?: AbortSignal;
   readonly progress?: Progress;

@@ -19,7 +19,7 @@ export interface BenchOptions {
   readonly threads?: number;
   /** Folder of made clips and models; where absent, in the cache. */
   readonly cache?: string;
-  /** Tiny material, for tests. */
+  /** A tiny model, for tests. */
   readonly isSmoke?: boolean;
   readonly signal?: AbortSignal;
   readonly progress?: Progress;

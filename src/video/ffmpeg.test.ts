@@ -21,6 +21,7 @@ import { classifyMessages, parseLogLine } from './messages.js';
 import { openVideo } from './probe.js';
 import { findTools, lifelineScript, type Tools } from './tools.js';
 
+const { ffmpegPath } = await findTools();
 const folder = mkdtempSync(join(tmpdir(), 'egolens-run-'));
 const clip = join(folder, `clip-${process.pid}.mp4`);
 const isLinux = process.platform === 'linux';
@@ -28,7 +29,18 @@ const onLinux = isLinux ? '' : ' (skipped: reads /proc)';
 
 beforeAll(() => {
   const source = ['-f', 'lavfi', '-i', 'testsrc2=size=320x240:rate=25:duration=20'];
-  execFileSync('ffmpeg', ['-nostdin', '-v', 'error', '-y', ...source, '-c:v', 'libx264', '-preset', 'ultrafast', clip]);
+  execFileSync(ffmpegPath, [
+    '-nostdin',
+    '-v',
+    'error',
+    '-y',
+    ...source,
+    '-c:v',
+    'libx264',
+    '-preset',
+    'ultrafast',
+    clip,
+  ]);
 });
 afterAll(() => {
   rmSync(folder, { recursive: true });
