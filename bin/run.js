@@ -72,7 +72,7 @@ function report(error) {
   } else if (typeof error?.code === 'string' && error.code.includes('.')) {
     print(error.code, error.message, error.details?.try, error);
   } else if (status === exitUsage) {
-    print('usage.flag', firstLineOf(error.message), error.suggestions?.[0] ?? 'egolens help', error);
+    print('usage.flag', oneLineOf(error.message), error.suggestions?.[0] ?? 'egolens help', error);
   } else if (error?.code === 'ERR_MODULE_NOT_FOUND' && error.message.includes('@oclif/core')) {
     process.exitCode = exitUnavailable;
     print('tool.failed', 'the dependencies are not installed: no `@oclif/core`', 'npm ci');
@@ -96,9 +96,12 @@ function print(code, message, hint, error) {
   else console.error(`error ${code}: ${message}${hint === undefined ? '' : `\ntry: ${hint}`}`);
 }
 
-/** oclif appends "See more help with --help" and the like on further lines. */
-function firstLineOf(message) {
-  return message.split('\n', 1)[0];
+/** oclif's texts in one line: a head, what it announces on lines of their own, and a reference to --help. */
+function oneLineOf(message) {
+  const lines = message.split('\n').map((line) => line.trim());
+  const wanted = lines.filter((line) => line !== '' && !/^(See more help|The following errors? occurred)/.test(line));
+  const [head = 'wrong usage', ...rest] = wanted;
+  return head.endsWith(':') ? `${head} ${rest.join('; ')}` : wanted.join('; ') || head;
 }
 
 function flagValue(name) {

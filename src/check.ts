@@ -4,7 +4,8 @@
  */
 import { EgolensError, type ErrorCode } from './errors.js';
 import { schemas, type SchemaFault, type SchemaModule, type SchemaName } from './generated/index.js';
-import type { Finding } from './types.js';
+import { moreFindings, withLine } from './findings.js';
+import type { Finding, JsonDocument } from './types.js';
 
 export type { SchemaName } from './generated/index.js';
 
@@ -37,6 +38,48 @@ export function findings(validator: Validator, value: unknown, limit = 1000): Fi
     found.push({ level: 'error', code: 'data.invalid', ...describe(fault) });
   }
   return found;
+}
+
+/**
+ * What of a document breaks a schema, with lines. `limit` findings are kept at most; where there are more, the last one says so
+ * (`MoreFindings`). Works for documents that were read with `literals` too: their integers count as numbers here.
+ */
+export async function schemaFindings(
+  name: SchemaName,
+  document: Pick<JsonDocument, 'value' | 'line'>,
+  { limit = 100 }: { readonly limit?: number } = {},
+): Promise<Finding[]> {
+  const found = findings(await loadValidator(name), withoutBigints(document.value));
+  const kept = found.slice(0, limit).map((finding) => withLine(finding, document));
+  // The validator itself stops at about a thousand faults.
+  if (found.length > limit)
+    kept.push(moreFindings('error', 'data.invalid', found.length - limit, found.length >= 1000));
+  return kept;
+}
+
+/** The value with plain numbers in place of bigints; parts without any are not copied. */
+export function withoutBigints(value: unknown): unknown {
+  if (typeof value === 'bigint') return Number(value);
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) {
+    const items = value as readonly unknown[];
+    let copy: unknown[] | undefined;
+    for (let i = 0; i < items.length; i++) {
+      const item = withoutBigints(items[i]);
+      if (item !== items[i]) copy ??= items.slice(0, i);
+      copy?.push(item);
+    }
+    return copy ?? value;
+  }
+  const object = value as Readonly<Record<string, unknown>>;
+  let copy: Record<string, unknown> | undefined;
+  for (const key of Object.keys(object)) {
+    const member = withoutBigints(object[key]);
+    if (Object.is(member, object[key])) continue;
+    copy ??= { ...object };
+    Object.defineProperty(copy, key, { value: member, enumerable: true, configurable: true, writable: true });
+  }
+  return copy ?? value;
 }
 
 /** Throws `code` with the first fault and the count of the others (of a thousand at most); `where` names the value, normally its path. */

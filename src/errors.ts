@@ -36,6 +36,7 @@ export const errorCodes = {
   'decode.stalled': 'ffmpeg gave nothing for the stall limit',
   'decode.failed': 'ffmpeg ended with an error',
   'decode.damaged': 'decoding met errors and --decode-errors does not allow them',
+  'decode.count': 'another number of frames was decoded than counted before; planned and decoded again (warning)',
   'decode.limit': 'the picture is larger than the program decodes',
   'decode.hdr': 'PQ or HLG video: pixels are used without tone mapping (warning)',
   'data.shape': 'an array has another shape than expected',

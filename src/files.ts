@@ -13,8 +13,8 @@ export interface FileSource extends ByteSource, AsyncDisposable {}
 export async function openFileSource(path: string): Promise<FileSource> {
   let handle: FileHandle;
   try {
-    // A pipe that nobody writes to would hold an open without O_NONBLOCK for ever; Windows has neither.
-    handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    // A pipe that nobody writes to would hold an open without O_NONBLOCK for ever. Windows lacks the flag, which counts as 0.
+    handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (cause) {
     throw openError(path, cause);
   }

@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { float, jsonText } from '../../src/json.js';
 import { readBaseline, shippedBaseline, slowdownOf, verdictOf, withBaseline } from './baseline.js';
 import { speedBenchmarks } from './index.js';
@@ -23,8 +23,15 @@ function record(figure: string, median: number, limit: number | null = null): Be
   };
 }
 
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'egolens-test-'));
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+});
+
 async function written(text: string): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'egolens-test-'));
   await writeFile(join(folder, 'baseline'), text);
   return join(folder, 'baseline');
 }
@@ -40,7 +47,6 @@ test.each([
       ['decode/exact', 1.7],
     ]),
   );
-  await rm(path);
 });
 
 test.each(['no json', '[1]', '[{"schema":"egolens.bench/1","name":"a","figure":"b","ratio":{"median":"1"}}]', '{'])(

@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { Command, Flags, type Interfaces } from '@oclif/core';
 import { EgolensError, exitCodes } from '../errors.js';
 import { jsonText } from '../json.js';
@@ -96,12 +97,17 @@ export abstract class BaseCommand extends Command {
       process.stderr.write(`${jsonText(record)}\n`);
       return;
     }
-    const { input, code, message, hint } = record;
-    const where = input === null || message.includes(input) ? '' : ` \`${input}\``;
-    process.stderr.write(`error ${code}:${where} ${message}${hint === null ? '' : `\ntry: ${hint}`}\n`);
+    const { input, code, hint } = record;
+    // Modules that see only a file name begin their message with it; the user knows the input under the name he gave.
+    const own = input === null ? '' : `\`${basename(input)}\`: `;
+    const text = record.message.startsWith(own) ? record.message.slice(own.length) : record.message;
+    const where = input === null || text.includes(input) ? '' : ` \`${input}\`:`;
+    const oneLine = input?.replaceAll('\n', '\\n') ?? '';
+    const line = input === null ? ` ${text}` : `${where} ${text}`.replaceAll(input, oneLine);
+    process.stderr.write(`error ${code}:${line}${hint === null ? '' : `\ntry: ${hint}`}\n`);
   }
 
-  /** The record of an error that a command caught itself. */
+  /** An error that a command caught itself. */
   protected logThrown(error: EgolensError): void {
     this.logError(errorRecord(error));
   }

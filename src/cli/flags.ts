@@ -20,7 +20,6 @@ export const deviceFlags = {
   }),
 };
 
-export const outputFlag = Flags.string({ char: 'o', summary: 'Folder for the results.', helpValue: 'DIR' });
 export const forceFlag = Flags.boolean({ summary: 'Replace what exists.' });
 
 /** Members that are undefined left out: what `exactOptionalPropertyTypes` asks for when flags become options. */
@@ -91,6 +90,9 @@ export function parseDuration(text: string): number {
   const unit = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[match?.[2] ?? 's'] ?? NaN;
   const milliseconds = Number(match?.[1]) * unit;
   if (!(milliseconds > 0 && milliseconds <= longestMs))
-    throw new EgolensError('usage.flag', `expected a duration such as 90s or 10m, above 0 and up to 596h, found \`${text}\``);
+    throw new EgolensError(
+      'usage.flag',
+      `expected a duration such as 90s or 10m, above 0 and up to 596h, found \`${text}\``,
+    );
   return milliseconds;
 }

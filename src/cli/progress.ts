@@ -21,7 +21,7 @@ export interface ProgressSink {
 export async function openProgress(sink: ProgressSink): Promise<Progress & Disposable> {
   const isQuiet = sink.verbosity === 'quiet';
   const bars = sink.isTerminal && !isQuiet ? await openBars(sink) : undefined;
-  const say = bars ? bars.line : sink.line;
+  const say = (text: string): void => (bars ?? sink).line(text);
   return {
     start(label, total) {
       if (bars) return bars.item(label, total);

@@ -100,7 +100,7 @@ function differenceOf(
   // Squares of float32 fit in a double, so a sum is infinite or NaN only where a value is.
   if (!Number.isFinite(squareA + squareB)) return undefined;
   if (squareA === 0 || squareB === 0) return { cosine: squareA === squareB ? 1 : 0, maxAbs };
-  return { cosine: Math.max(-1, Math.min(1, dot / Math.sqrt(squareA) / Math.sqrt(squareB))), maxAbs };
+  return { cosine: Math.max(-1, Math.min(1, dot / Math.sqrt(squareA * squareB))), maxAbs };
 }
 
 function countFindings(a: number, b: number): Finding[] {

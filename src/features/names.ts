@@ -138,10 +138,10 @@ function isNamed(part: string): boolean {
 /** Room for `.`, `.safetensors`, `.meta.json`, `.<pid>.tmp` within the 255 bytes that file systems allow a name. */
 const longestPart = 200;
 
-/** One part of a path that stays one part: no separator, no NUL, not `.` or `..`, short enough; anything else is kept as it is. */
+/** One part of a path that stays one part: no separator, no NUL, not `.` or `..`, not only blanks, short enough; anything else is kept as it is. */
 function safePart(part: string): string {
   const text = part.replaceAll(process.platform === 'win32' ? /[<>:"/\\|?*\p{Cc}]/gu : /[/\0]/g, '_');
-  if (/^\.{0,2}$/.test(text)) return '_'.repeat(Math.max(1, text.length));
+  if (/^(\.{0,2}|\s+)$/.test(text)) return '_'.repeat(Math.max(1, text.length));
   if (Buffer.byteLength(text) <= longestPart) return text;
   // Decoding drops the character that the cut runs through.
   const kept = new TextDecoder().decode(Buffer.from(text).subarray(0, longestPart - 9)).replace(/\uFFFD+$/, '');

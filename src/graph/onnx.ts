@@ -161,7 +161,10 @@ function text(bytes: Uint8Array | undefined, file: string): string {
 
 function refuseAbove(limit: keyof typeof limits, found: number, file: string, what: string): void {
   if (found > limits[limit])
-    throw new EgolensError('limit.size', `\`${file}\`: expected at most ${limits[limit]} ${what}, found ${found} or more`);
+    throw new EgolensError(
+      'limit.size',
+      `\`${file}\`: expected at most ${limits[limit]} ${what}, found ${found} or more`,
+    );
 }
 
 /**

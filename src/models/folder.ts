@@ -80,7 +80,10 @@ export async function openModelFolder(folder: string): Promise<ModelFolder> {
   const manifest = (await readJson(manifestPath, 'egolens.model/1')) as ModelManifest;
   for (const path of needed) {
     if (manifest.files[path] === undefined) {
-      throw new EgolensError('model.incomplete', `\`${manifestPath}\`: \`files\`: expected \`${path}\` in it, found none`);
+      throw new EgolensError(
+        'model.incomplete',
+        `\`${manifestPath}\`: \`files\`: expected \`${path}\` in it, found none`,
+      );
     }
   }
   for (const path of Object.keys(manifest.files)) {

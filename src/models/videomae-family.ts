@@ -204,13 +204,19 @@ function classifierSpec(raw: Readonly<Record<string, unknown>>, context: ConfigC
   const byRepository: PositionRule = context.repository === 'OpenGVLab/InternVideo' ? 'interpolated' : 'built';
   const rule = config.oneOf('position_rule', ['built', 'interpolated', 'learned'] as const, byRepository);
   const isLearned = config.flag('use_learnable_pos_emb', rule === 'learned');
-  if (rule === 'learned' && !isLearned) throw config.fail('use_learnable_pos_emb', 'true, as position_rule `learned` has it');
+  if (rule === 'learned' && !isLearned)
+    throw config.fail('use_learnable_pos_emb', 'true, as position_rule `learned` has it');
   const positions = isLearned ? 'learned' : rule;
   if (positions === 'interpolated') {
     // The table is built on one grid and resampled axis by axis to the other: what lies between is as large as both together.
     const [from, to] = [interpolatedFrom(geometry.patch), gridOf(geometry)];
     if (from[1] < 1) throw config.fail('patch_size', 'at most 224, where position_rule is `interpolated`');
-    refuseLargeTable(config, 'patch_size', [Math.max(from[0], to[0]), Math.max(from[1], to[1]), Math.max(from[2], to[2])], tower.width);
+    refuseLargeTable(
+      config,
+      'patch_size',
+      [Math.max(from[0], to[0]), Math.max(from[1], to[1]), Math.max(from[2], to[2])],
+      tower.width,
+    );
   }
   const model: Classifier = { geometry, tower, positions, meanPooling, classes };
   const pooledMeaning = meanPooling ? 'fc_norm of the token mean' : 'first token after norm';

@@ -98,7 +98,8 @@ function joinedAttention(tensors: StateDict): StateDict {
     const parts = ['query', 'key', 'value'].map((part) => tensors.get(`${match?.[1]}${part}.weight`));
     const isWhole = parts.every((part) => part !== undefined && shapeText(part.shape) === shapeText(value.shape));
     const name = `${match?.[1]}qkv.weight`;
-    if (match && isWhole) joined.set(name, joined.get(name) ?? stacked(name, parts as StoredTensor[])); // isWhole: none is undefined
+    if (match && isWhole)
+      joined.set(name, joined.get(name) ?? stacked(name, parts as StoredTensor[])); // isWhole: none is undefined
     else joined.set(key, value);
   }
   return joined;

@@ -368,7 +368,8 @@ function keyOf(
     settings: {
       decoder: 'decode/1',
       stream: options.stream,
-      span: span ?? null,
+      // JSON has no infinity: a span without an end.
+      span: span === undefined ? null : [span[0], Number.isFinite(span[1]) ? span[1] : null],
       pool: options.pool,
       level: options.level,
     },

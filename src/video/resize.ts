@@ -202,15 +202,15 @@ function opencvRow(frame: Uint8Array, base: number, columns: OpencvAxis, into: I
     const b = base + second[k]! * 3;
     const wa = firstWeight[k]!;
     const wb = secondWeight[k]!;
-    into[o] = (frame[a]! * wa + frame[b]! * wb) >> 4;
-    into[o + 1] = (frame[a + 1]! * wa + frame[b + 1]! * wb) >> 4;
-    into[o + 2] = (frame[a + 2]! * wa + frame[b + 2]! * wb) >> 4;
+    into[o] = (Math.imul(frame[a]!, wa) + Math.imul(frame[b]!, wb)) >> 4;
+    into[o + 1] = (Math.imul(frame[a + 1]!, wa) + Math.imul(frame[b + 1]!, wb)) >> 4;
+    into[o + 2] = (Math.imul(frame[a + 2]!, wa) + Math.imul(frame[b + 2]!, wb)) >> 4;
   }
 }
 
 function opencvBlend(upper: Int16Array, lower: Int16Array, w0: number, w1: number, out: Pixels, at: number): void {
   for (let o = 0; o < upper.length; o++) {
-    out[at + o] = (((w0 * upper[o]!) >> 16) + ((w1 * lower[o]!) >> 16) + 2) >> 2;
+    out[at + o] = ((Math.imul(w0, upper[o]!) >> 16) + (Math.imul(w1, lower[o]!) >> 16) + 2) >> 2;
   }
 }
 

@@ -14,10 +14,11 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { EgolensError } from '../errors.js';
+import { cacheFolder } from '../files.js';
 
 /** ffmpeg and ffprobe: where they are, which they are, and the script that ties each start of them to our life. */
 
@@ -175,17 +176,6 @@ async function fromPackage(name: 'ffmpeg' | 'ffprobe', folder: string | undefine
   await chmod(temporary, 0o755);
   await rename(temporary, target);
   return target;
-}
-
-/** `EGOLENS_CACHE_DIR`, else the platform's cache folder + `egolens`. */
-export function cacheFolder(environment: ToolEnvironment = process.env): string {
-  const own = environment['EGOLENS_CACHE_DIR'];
-  if (own !== undefined && own !== '') return resolve(own);
-  const home = homedir();
-  if (process.platform === 'darwin') return join(home, 'Library', 'Caches', 'egolens');
-  if (windows) return join(environment['LOCALAPPDATA'] ?? join(home, 'AppData', 'Local'), 'egolens');
-  const xdg = environment['XDG_CACHE_HOME'];
-  return join(xdg !== undefined && isAbsolute(xdg) ? xdg : join(home, '.cache'), 'egolens');
 }
 
 /** A folder for scripts and copied programs: in the cache, else a private one under the temporary folder. */

@@ -93,23 +93,6 @@ export interface BufferPool {
   give(buffer: ArrayBuffer): void;
 }
 
-/** A pool of `count` buffers; 2 or 3 keep decoder and encoder busy. */
-export function makeBufferPool(count: number, byteLength: number): BufferPool {
-  const free = Array.from({ length: count }, () => new ArrayBuffer(byteLength));
-  const waiting: ((buffer: ArrayBuffer) => void)[] = [];
-  return {
-    take() {
-      const buffer = free.pop();
-      return buffer === undefined ? new Promise((done) => waiting.push(done)) : Promise.resolve(buffer);
-    },
-    give(buffer) {
-      const next = waiting.shift();
-      if (next === undefined) free.push(buffer);
-      else next(buffer);
-    },
-  };
-}
-
 // ---- reading -----------------------------------------------------------------------------------------------------
 
 /** Up to `batch` windows, one after the other, in row order. */

@@ -2,6 +2,7 @@ import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { openFeatureWriter, timesOf } from '../../src/features/store.js';
+import { compareFeatureFiles, convertFeatures } from '../../src/pipeline/feature-tools.js';
 import { tensor } from '../../src/tensor.js';
 import type { FeatureClock } from '../../src/types.js';
 import { egolens, temporaryFolder } from './command.js';
@@ -98,7 +99,8 @@ describe('extract compare', () => {
   });
 
   test('--rows gives one record a row and the summary on standard error', async () => {
-    const { code, stdout, stderr } = await egolens(['extract', 'compare', a, close, '--rows']);
+    const args = ['extract', 'compare', a, close, '--rows', '--min-cosine', '0.9'];
+    const { code, stdout, stderr } = await egolens(args);
     expect(code).toBe(0);
     expect((await records(stdout)).map(({ index }) => index)).toEqual([0, 1, 2, 3, 4]);
     expect(stderr).toMatch(/^5 rows, cosine 0\.99/);
@@ -109,43 +111,49 @@ describe('extract compare', () => {
     expect(missed.code).toBe(5);
     expect(missed.stderr).toMatch(/^error data\.invalid: .* in row \d, expected at least 0\.9\n/);
     expect(await records(missed.stdout)).toMatchObject([{ schema: 'egolens.comparison/1', rows: 5 }]);
-    expect(await egolens(['extract', 'compare', a, close, '--min-cosine', '0.9'])).toMatchObject({ code: 0 });
   });
 
   test('other clocks and other widths are refused with both sides named', async () => {
     const clock = await egolens(['extract', 'compare', a, other]);
     expect(clock).toMatchObject({ code: 5, stdout: '' });
     expect(clock.stderr).toMatch(/^error data\.clock: rows of `.*a\.npy` lie at .*hop 16.*`.*other\.npy` at .*hop 8/);
-    const width = await egolens(['extract', 'compare', a, narrow]);
-    expect(width).toMatchObject({ code: 5, stdout: '' });
-    expect(width.stderr).toMatch(/^error data\.shape: .*\[4\].*\[3\]\n/);
+    await expect(compareFeatureFiles(a, narrow, { perRow: false })).rejects.toMatchObject({
+      code: 'data.shape',
+      message: expect.stringMatching(/a\.npy.*\[4\].*narrow\.npy.*\[3\]|\[4\].*\[3\]/) as unknown,
+    });
   });
 
-  test('other counts of rows end with 5, after the numbers of the rows that both have', async () => {
-    const { code, stdout, stderr } = await egolens(['extract', 'compare', a, short]);
-    expect(code).toBe(5);
-    expect(await records(stdout)).toMatchObject([{ rows: 4, extra: 1, maxAbs: 0 }]);
-    expect(stderr).toMatch(/^error data\.shape: .* has 5 rows, .* 4; the first 4 were compared\n/);
+  test('other counts of rows are an error beside the numbers of the rows that both have', async () => {
+    const { records: numbers, error } = await compareFeatureFiles(a, short, { perRow: false });
+    expect(numbers).toMatchObject([{ rows: 4, extra: 1 }]);
+    expect(error).toMatchObject({
+      code: 'data.shape',
+      message: `\`${a}\` has 5 rows, \`${short}\` 4; the first 4 were compared`,
+    });
   });
 });
 
 describe('extract convert', () => {
-  test('every container holds the same rows, times and meta', async () => {
+  test('the file, its times and its meta file go along', async () => {
+    const to = join(folder, 'converted', 'a.pt');
+    const { code, stdout, stderr } = await egolens(['extract', 'convert', a, to]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(await records(stdout)).toMatchObject([{ input: a, output: to, times: true, meta: true }]);
+    const info = await egolens(['extract', 'info', to]);
+    expect(await records(info.stdout)).toMatchObject([{ shape: [5, 4], digests: 'ok' }]);
+  });
+
+  test('around the circle of containers the bytes are the same again', async () => {
     let from = a;
     for (const type of ['npz', 'pt', 'safetensors', 'npy']) {
-      const to = join(folder, 'converted', type, `a.${type}`);
-      const { code, stdout, stderr } = await egolens(['extract', 'convert', from, to]);
-      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-      expect(await records(stdout)).toMatchObject([{ input: from, output: to, times: true, meta: true }]);
+      const to = join(folder, 'circle', type, `a.${type}`);
+      const { signal } = new AbortController();
+      for await (const result of convertFeatures(from, to, { force: false, signal }))
+        expect(result).toMatchObject({ record: { input: from, output: to, times: true, meta: true } });
       from = to;
     }
-    // Around the circle: the same bytes again.
     for (const name of ['a.npy', 'a.times.csv', 'a.npy.meta.json'])
-      expect(readFileSync(join(folder, 'converted', 'npy', name), 'utf8')).toBe(
-        readFileSync(join(folder, name), 'utf8'),
-      );
-    const info = await egolens(['extract', 'info', join(folder, 'converted', 'pt', 'a.pt')]);
-    expect(await records(info.stdout)).toMatchObject([{ shape: [5, 4], digests: 'ok' }]);
+      expect(readFileSync(join(folder, 'circle', 'npy', name), 'utf8')).toBe(readFileSync(join(folder, name), 'utf8'));
   });
 
   test('a folder without meta files needs --clock, which its time tables then follow', async () => {
@@ -170,6 +178,8 @@ describe('extract convert', () => {
     writeFileSync(to, 'mine');
     expect(await egolens(['extract', 'convert', a, to])).toMatchObject({ code: 2, stdout: '' });
     expect(readFileSync(to, 'utf8')).toBe('mine');
-    expect(await egolens(['extract', 'convert', a, to, '--force'])).toMatchObject({ code: 0 });
+    const { signal } = new AbortController();
+    for await (const result of convertFeatures(a, to, { force: true, signal }))
+      expect(result).toMatchObject({ record: { output: to } });
   });
 });

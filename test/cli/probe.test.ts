@@ -63,7 +63,7 @@ describe('a folder of good and bad videos', () => {
 });
 
 test('the output does not depend on the number of jobs', async () => {
-  const clips = ['demo.mp4', 'one-frame.mp4', 'nope.mp4', 'vfr.mp4', 'rotated.mp4'].map(clip);
+  const clips = ['three-seconds.mp4', 'one-frame.mp4', 'nope.mp4', 'vfr.mp4', 'rotated.mp4'].map(clip);
   const [one, four] = await Promise.all(['1', '4'].map((jobs) => egolens(['probe', ...clips, '--jobs', jobs])));
   expect(four).toEqual(one);
   expect(one!.code).toBe(3);
@@ -108,14 +108,13 @@ test('names with a colon, a leading dash, a line break and blanks are probed as 
 
 test('--stream counts the video streams; best takes the one marked default before a larger one, as ffmpeg does', async () => {
   const sizes = await Promise.all(
-    ['0', '1', 'best'].map(async (stream) => {
+    ['1', 'best'].map(async (stream) => {
       const { stdout } = await egolens(['probe', '--stream', stream, clip('two-streams.mp4')]);
       const [record] = await records(stdout);
       return [record!['stream'], record!['width']];
     }),
   );
   expect(sizes).toEqual([
-    [0, 160],
     [1, 240],
     [0, 160],
   ]);

@@ -40,10 +40,10 @@ async function measuredTimes(path: string): Promise<number[]> {
 function expectedRows(times: readonly number[], claimedRate: number): { first: number; last: number }[] {
   const rate = 30;
   const extent = 31;
-  const end =
-    times.length > 1 && times.at(-1)! > 0
-      ? times.at(-1)! + times.at(-1)! / (times.length - 1)
-      : times.at(-1)! + 1 / claimedRate;
+  // The last frame lasts as long as the middle one of all intervals.
+  const intervals = times.slice(1).map((time, i) => time - times[i]!);
+  const interval = intervals.sort((a, b) => a - b)[Math.floor(intervals.length / 2)] ?? 0;
+  const end = times.at(-1)! + (interval > 0 ? interval : 1 / claimedRate);
   const count = Math.ceil((end - 0.001) * rate);
   const shown: number[] = [];
   for (let k = 0, frame = 0; k < count; k++) {

@@ -1,0 +1,326 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { seededRandom } from '../random.js';
+import { writeGraph } from '../runtime/probe-graphs.js';
+import { openSession } from '../runtime/session.js';
+import { sizeOf, tensor } from '../tensor.js';
+import type { AnyTensor, Tensor } from '../types.js';
+import { GraphBuilder } from './builder.js';
+import {
+  add,
+  attention,
+  cast,
+  concat,
+  div,
+  exp,
+  layerNorm,
+  linear,
+  lookUp,
+  matMul,
+  max,
+  mean,
+  min,
+  mlp,
+  mul,
+  reshape,
+  softmax,
+  split,
+  splitLike,
+  sqrt,
+  sub,
+  sum,
+  takeTokens,
+  tokenAt,
+  transpose,
+  unitLength,
+} from './layers.js';
+import { ops, type Value } from './ops.js';
+
+/**
+ * Every operation and layer, run by ONNX Runtime in one graph, against the same in plain float64 arithmetic. All inputs are a few
+ * float32 numbers of size about 1, sums have at most ten terms, so 2e-6 (some thirty float32 roundings) bounds the error; a wrong
+ * axis, order or constant is off by more than 1e-2.
+ */
+const tolerance = 2e-6;
+
+/** A float64 array for the reference. */
+interface Nd {
+  readonly shape: readonly number[];
+  readonly data: readonly number[];
+}
+type Index = readonly number[];
+
+function nd(shape: readonly number[], value: (index: Index) => number): Nd {
+  const data = Array.from({ length: sizeOf(shape) }, (_, flat) => {
+    const index: number[] = [];
+    let rest = flat;
+    for (const size of [...shape].reverse()) {
+      index.unshift(rest % size);
+      rest = Math.floor(rest / size);
+    }
+    return value(index);
+  });
+  return { shape, data };
+}
+/** The element at an index; an axis of size 1 repeats, axes at the front may be missing. */
+function at({ shape, data }: Nd, ...index: number[]): number {
+  const own = index.slice(index.length - shape.length);
+  return data[shape.reduce((flat, size, axis) => flat * size + (size === 1 ? 0 : own[axis]!), 0)]!;
+}
+const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
+const total = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+
+/** erf by its power series; exact to 1e-15 for |x| < 3. */
+function erf(x: number): number {
+  let [term, result] = [x, x];
+  for (let n = 1; n < 80; n++) {
+    term *= (-x * x) / n;
+    result += term / (2 * n + 1);
+  }
+  return (2 / Math.sqrt(Math.PI)) * result;
+}
+const geluOf = (x: number): number => (x * (1 + erf(x / Math.SQRT2))) / 2;
+
+// ---- inputs -------------------------------------------------------------------------------------------------------
+
+const random = seededRandom(1, 'layers');
+const normal = (...shape: number[]): Nd => nd(shape, () => Math.fround(random.normal()));
+const x = normal(2, 3, 4);
+const y = normal(3, 1);
+const p = nd([2, 3], () => Math.fround(random.uniform() + 0.1));
+const d = nd([3, 1], () => Math.fround(random.uniform() + 0.5));
+const m = normal(3, 4);
+const w = normal(4, 5);
+const [q, k, v] = [normal(2, 3, 4), normal(2, 5, 4), normal(2, 5, 4)];
+const bytes = nd([2, 3], () => random.integer(256));
+const picks = nd([2, 2], () => random.integer(3)); // of 3
+const weights: Readonly<Record<string, Nd>> = {
+  'fc.weight': normal(5, 4),
+  'fc.bias': normal(5),
+  'open.weight': normal(5, 4),
+  'open.bias': normal(5),
+  'flat.weight': normal(2, 4),
+  'norm.weight': normal(4),
+  'norm.bias': normal(4),
+  'mlp.fc1.weight': normal(6, 4),
+  'mlp.fc1.bias': normal(6),
+  'mlp.fc2.weight': normal(4, 6),
+  'mlp.fc2.bias': normal(4),
+};
+const param = (name: string): Nd => weights[name]!;
+
+// ---- reference forms ----------------------------------------------------------------------------------------------
+
+const linearOf = (input: Nd, weight: Nd, bias?: Nd): Nd =>
+  nd([...input.shape.slice(0, -1), weight.shape[0]!], (index) => {
+    const row = index.slice(0, -1);
+    const out = index.at(-1)!;
+    const products = range(weight.shape[1]!).map((i) => at(input, ...row, i) * at(weight, out, i));
+    return total(products) + (bias ? at(bias, out) : 0);
+  });
+
+function softmaxOf(values: readonly number[]): number[] {
+  const largest = Math.max(...values);
+  const exps = values.map((value) => Math.exp(value - largest));
+  return exps.map((value) => value / total(exps));
+}
+
+function normOf(input: Nd, weight: Nd, bias: Nd, epsilon: number): Nd {
+  return nd(input.shape, (index) => {
+    const row = range(input.shape.at(-1)!).map((i) => at(input, ...index.slice(0, -1), i));
+    const average = total(row) / row.length;
+    const variance = total(row.map((value) => (value - average) ** 2)) / row.length;
+    const i = index.at(-1)!;
+    return ((row[i]! - average) / Math.sqrt(variance + epsilon)) * at(weight, i) + at(bias, i);
+  });
+}
+
+function attentionOf(heads: number, scale: number): Nd {
+  const size = 4 / heads;
+  return nd([2, 3, 4], ([b, n, c]) => {
+    const head = Math.floor(c! / size);
+    const channels = range(size).map((i) => head * size + i);
+    const logits = range(5).map((t) => scale * total(channels.map((i) => at(q, b!, n!, i) * at(k, b!, t, i))));
+    return total(softmaxOf(logits).map((share, t) => share * at(v, b!, t, c!)));
+  });
+}
+
+interface Case {
+  readonly build: (g: GraphBuilder, inputs: Readonly<Record<string, Value>>) => Value;
+  readonly expected: Nd;
+}
+const xy = (f: (a: number, b: number) => number): Nd => nd(x.shape, (index) => f(at(x, ...index), at(y, ...index)));
+
+const cases: Readonly<Record<string, Case>> = {
+  add: { build: (g, i) => add(g, i['x']!, i['y']!), expected: xy((a, b) => a + b) },
+  sub: { build: (g, i) => sub(g, i['x']!, i['y']!), expected: xy((a, b) => a - b) },
+  mul: { build: (g, i) => mul(g, i['x']!, i['y']!), expected: xy((a, b) => a * b) },
+  div: {
+    build: (g, i) => div(g, i['x']!, i['d']!),
+    expected: nd(x.shape, (index) => at(x, ...index) / at(d, ...index)),
+  },
+  max: { build: (g, i) => max(g, i['x']!, i['y']!), expected: xy(Math.max) },
+  min: { build: (g, i) => min(g, i['x']!, i['y']!), expected: xy(Math.min) },
+  exp: { build: (g, i) => exp(g, i['x']!), expected: nd(x.shape, (index) => Math.exp(at(x, ...index))) },
+  sqrt: { build: (g, i) => sqrt(g, i['p']!), expected: nd(p.shape, (index) => Math.sqrt(at(p, ...index))) },
+  matMul: {
+    build: (g, i) => matMul(g, i['x']!, i['w']!),
+    expected: nd([2, 3, 5], ([b, n, o]) => total(range(4).map((c) => at(x, b!, n!, c) * at(w, c, o!)))),
+  },
+  'Gemm as it lies': {
+    build: (g, i) => g.op('Gemm', [i['m']!, i['w']!], { transB: 0 })[0]!,
+    expected: nd([3, 5], ([n, o]) => total(range(4).map((c) => at(m, n!, c) * at(w, c, o!)))),
+  },
+  transpose: {
+    build: (g, i) => transpose(g, i['x']!, [2, 0, 1]),
+    expected: nd([4, 2, 3], ([c, b, n]) => at(x, b!, n!, c!)),
+  },
+  Shape: {
+    build: (g, i) => cast(g, g.op('Shape', [i['x']!], { start: 1, end: 3 })[0]!, 'float32'),
+    expected: nd([2], ([axis]) => [3, 4][axis!]!),
+  },
+  reshape: { build: (g, i) => reshape(g, i['x']!, [0, -1]), expected: { shape: [2, 12], data: x.data } },
+  concat: {
+    build: (g, i) => concat(g, [i['x']!, i['q']!], 1),
+    expected: nd([2, 6, 4], ([b, n, c]) => (n! < 3 ? at(x, b!, n!, c!) : at(q, b!, n! - 3, c!))),
+  },
+  split: {
+    build: (g, i) => split(g, i['x']!, [1, 3], 2)[1]!,
+    expected: nd([2, 3, 3], ([b, n, c]) => at(x, b!, n!, c! + 1)),
+  },
+  splitLike: {
+    build: (g, i) => splitLike(g, concat(g, [i['open']!, i['v']!], 1), [i['open']!, i['v']!])[1]!,
+    expected: v,
+  },
+  'cast from bytes': { build: (g, i) => cast(g, i['bytes']!, 'float32'), expected: bytes },
+  'cast to whole numbers cuts towards 0': {
+    build: (g, i) => cast(g, cast(g, i['x']!, 'int32'), 'float32'),
+    expected: nd(x.shape, (index) => Math.trunc(at(x, ...index)) + 0),
+  },
+  lookUp: {
+    build: (g, i) => lookUp(g, i['m']!, i['picks']!),
+    expected: nd([2, 2, 4], ([b, n, c]) => at(m, at(picks, b!, n!), c!)),
+  },
+  tokenAt: { build: (g, i) => tokenAt(g, i['x']!, 2), expected: nd([2, 4], ([b, c]) => at(x, b!, 2, c!)) },
+  takeTokens: {
+    build: (g, i) => takeTokens(g, i['x']!, i['picks']!),
+    expected: nd([2, 2, 4], ([b, n, c]) => at(x, b!, at(picks, b!, n!), c!)),
+  },
+  'softmax over the last axis': {
+    build: (g, i) => softmax(g, i['x']!),
+    expected: nd(x.shape, ([b, n, c]) => softmaxOf(range(4).map((j) => at(x, b!, n!, j)))[c!]!),
+  },
+  'softmax over the middle axis': {
+    build: (g, i) => softmax(g, i['x']!, 1),
+    expected: nd(x.shape, ([b, n, c]) => softmaxOf(range(3).map((j) => at(x, b!, j, c!)))[n!]!),
+  },
+  layerNorm: {
+    build: (g, i) => layerNorm(g, i['x']!, 'norm', 0.25),
+    expected: normOf(x, param('norm.weight'), param('norm.bias'), 0.25),
+  },
+  mean: {
+    build: (g, i) => mean(g, i['x']!, [0, 2]),
+    expected: nd([3], ([n]) => total(range(8).map((j) => at(x, j >> 2, n!, j & 3))) / 8),
+  },
+  'mean that keeps its axis': {
+    build: (g, i) => mean(g, i['x']!, [1], 1),
+    expected: nd([2, 1, 4], ([b, , c]) => total(range(3).map((n) => at(x, b!, n, c!))) / 3),
+  },
+  sum: {
+    build: (g, i) => sum(g, i['x']!, [2], 1),
+    expected: nd([2, 3, 1], ([b, n]) => total(range(4).map((c) => at(x, b!, n!, c)))),
+  },
+  unitLength: {
+    build: (g, i) => unitLength(g, i['x']!, 1e-12),
+    expected: nd(x.shape, ([b, n, c]) => at(x, b!, n!, c!) / Math.hypot(...range(4).map((j) => at(x, b!, n!, j)))),
+  },
+  'unitLength of short rows': {
+    build: (g, i) => unitLength(g, i['x']!, 100),
+    expected: nd(x.shape, (index) => at(x, ...index) / 100),
+  },
+  'linear over a known count of tokens': {
+    build: (g, i) => linear(g, i['x']!, 'fc', 5),
+    expected: linearOf(x, param('fc.weight'), param('fc.bias')),
+  },
+  'linear over an open count of tokens': {
+    build: (g, i) => linear(g, i['open']!, 'open', 5),
+    expected: linearOf(x, param('open.weight'), param('open.bias')),
+  },
+  'linear of a matrix without bias': {
+    build: (g, i) => linear(g, i['m']!, 'flat', 2, { bias: 'none' }),
+    expected: linearOf(m, param('flat.weight')),
+  },
+  mlp: {
+    build: (g, i) => g.scope('mlp', () => mlp(g, i['x']!, 6)),
+    expected: (() => {
+      const hidden = linearOf(x, param('mlp.fc1.weight'), param('mlp.fc1.bias'));
+      const active = nd(hidden.shape, (index) => geluOf(at(hidden, ...index)));
+      return linearOf(active, param('mlp.fc2.weight'), param('mlp.fc2.bias'));
+    })(),
+  },
+  'gelu in its erf form': {
+    build: (g, i) => g.op('Gelu', [i['x']!], {})[0]!,
+    expected: nd(x.shape, (index) => geluOf(at(x, ...index))),
+  },
+  'fused attention of two heads': {
+    build: (g, i) => attention(g, [i['q']!, i['k']!, i['v']!], { heads: 2, scale: 0.3, form: 'fused' }),
+    expected: attentionOf(2, 0.3),
+  },
+  'separate attention of two heads': {
+    build: (g, i) => attention(g, [i['q']!, i['k']!, i['v']!], { heads: 2, scale: 0.3, form: 'separate' }),
+    expected: attentionOf(2, 0.3),
+  },
+  'attention of one head': {
+    build: (g, i) => attention(g, [i['q']!, i['k']!, i['v']!], { heads: 1, scale: 1, form: 'fused' }),
+    expected: attentionOf(1, 1),
+  },
+};
+
+const inputs = { x, y, p, d, m, w, q, k, v, bytes, picks, open: x } as const;
+const dtypes: Readonly<Record<string, 'uint8' | 'int64'>> = { bytes: 'uint8', picks: 'int64' };
+
+function feed(name: string, { shape, data }: Nd): AnyTensor {
+  if (dtypes[name] === 'uint8') return tensor('uint8', shape, Uint8Array.from(data));
+  if (dtypes[name] === 'int64') return tensor('int64', shape, BigInt64Array.from(data, BigInt));
+  return tensor('float32', shape, Float32Array.from(data));
+}
+
+describe('ONNX Runtime computes what the plain arithmetic does', () => {
+  let folder: string;
+  let results: Record<string, Tensor<'float32'>>;
+  const used = new Set<string>();
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'egolens-layers-'));
+    const g = new GraphBuilder('layers');
+    const values = Object.fromEntries(
+      Object.entries(inputs).map(([name, { shape }]) => {
+        const open = name === 'open' ? [2, 'tokens', 4] : shape;
+        return [name, g.input(name, dtypes[name] ?? 'float32', open)];
+      }),
+    );
+    for (const [name, { build }] of Object.entries(cases)) g.output(name, build(g, values));
+    const graph = g.finish();
+    for (const { op } of graph.nodes) used.add(op);
+    const path = await writeGraph(folder, graph, (name) => Float32Array.from(param(name).data));
+    await using session = await openSession({ graph: path, device: 'cpu', threads: 1 });
+    const feeds = Object.fromEntries(Object.entries(inputs).map(([name, value]) => [name, feed(name, value)]));
+    results = await session.run(feeds, Object.keys(cases));
+  });
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  test('every operation of the table is in the graph', () => {
+    expect([...used].sort()).toEqual(Object.keys(ops).sort());
+  });
+
+  test.each(Object.keys(cases))('%s', (name) => {
+    const { expected } = cases[name]!;
+    const { shape, data } = results[name]!;
+    expect(shape).toEqual(expected.shape);
+    const worst = Math.max(
+      ...expected.data.map((value, i) => Math.abs(value - data[i]!) / Math.max(1, Math.abs(value))),
+    );
+    expect(worst).toBeLessThan(tolerance);
+  });
+});

@@ -1,0 +1,274 @@
+import { describe, expect, test } from 'vitest';
+import { tensor } from '../tensor.js';
+import type { DType, Dim } from '../types.js';
+import { GraphBuilder } from './builder.js';
+import { ops, type NoAttrs, type OpAttrs, type OpName, type Value } from './ops.js';
+
+const value = (shape: readonly Dim[], dtype: DType = 'float32'): Value => ({ name: 'x', dtype, shape });
+const integers = (...values: number[]): Value => ({
+  ...value([values.length], 'int64'),
+  constant: tensor('int64', [values.length], BigInt64Array.from(values, BigInt)),
+});
+const sizes = (...dims: Dim[]): Value => ({ ...value([dims.length], 'int64'), sizes: dims });
+
+interface Rule<A> {
+  readonly gives: readonly (readonly [inputs: readonly Value[], attrs: A, ...shapes: (readonly Dim[])[]])[];
+  /** Inputs and the message, which follows the name of the node. */
+  readonly refuses: readonly (readonly [inputs: readonly Value[], attrs: A, message: string])[];
+}
+
+const two: Rule<NoAttrs> = {
+  gives: [
+    [[value([2, 3]), value([2, 3])], {}, [2, 3]],
+    [[value(['batch', 5, 1]), value([4])], {}, ['batch', 5, 4]],
+  ],
+  refuses: [
+    [[value([2, 3]), value([4])], {}, 'elementwise: shapes [2, 3] and [4] do not broadcast'],
+    [[value([2]), value([2], 'int64')], {}, 'expected one element type, found float32, int64'],
+    [[value([2])], {}, 'expected 2 inputs, found 1'],
+  ],
+};
+const one: Rule<NoAttrs> = {
+  gives: [[[value(['batch', 3])], {}, ['batch', 3]]],
+  refuses: [[[value([2]), value([2])], {}, 'expected 1 inputs, found 2']],
+};
+const reduce: Rule<OpAttrs['ReduceMean']> = {
+  gives: [
+    [[value(['batch', 5, 3])], { axes: [1], keepdims: 0 }, ['batch', 3]],
+    [[value(['batch', 5, 3])], { axes: [-1, 1], keepdims: 1 }, ['batch', 1, 1]],
+  ],
+  refuses: [
+    [[value([2, 3])], { axes: [2], keepdims: 0 }, 'expected an axis of 2 axes, not 2, found float32 [2, 3]'],
+    [
+      [value([2])],
+      { axes: [], keepdims: 0 },
+      'expected at least one axis (ONNX takes none for all), found float32 [2]',
+    ],
+  ],
+};
+
+/** One row per operation: a row of the op table without one here does not compile. */
+const rules: { readonly [O in OpName]: Rule<OpAttrs[O]> } = {
+  Add: two,
+  Sub: two,
+  Mul: two,
+  Div: two,
+  Max: two,
+  Min: two,
+  Exp: one,
+  Sqrt: one,
+  Gelu: one,
+  MatMul: {
+    gives: [
+      [[value([2, 3]), value([3, 4])], {}, [2, 4]],
+      [[value(['batch', 6, 'n', 3]), value(['batch', 1, 3, 'm'])], {}, ['batch', 6, 'n', 'm']],
+    ],
+    refuses: [
+      [
+        [value([2, 3]), value([2, 3])],
+        {},
+        'expected [..., m, k] and [..., k, n], found float32 [2, 3], float32 [2, 3]',
+      ],
+      [[value([3]), value([3, 4])], {}, 'expected [..., m, k] and [..., k, n], found float32 [3], float32 [3, 4]'],
+      [[value([2, 2, 3]), value([4, 3, 1])], {}, 'MatMul: shapes [2] and [4] do not broadcast'],
+    ],
+  },
+  Gemm: {
+    gives: [
+      [[value(['batch*8', 3]), value([5, 3]), value([5])], { transB: 1 }, ['batch*8', 5]],
+      [[value([2, 3]), value([3, 5])], { transB: 0 }, [2, 5]],
+    ],
+    refuses: [
+      [[value([2, 3]), value([3, 5])], { transB: 1 }, 'expected 3 columns to meet 5 rows'],
+      [[value([2, 2, 3]), value([5, 3])], { transB: 1 }, 'expected two matrices, found float32 [2, 2, 3]'],
+      [[value([1, 3]), value([5, 3]), value([2, 5])], { transB: 1 }, 'expected a bias [n]'],
+      [[value([1, 3])], { transB: 1 }, 'expected 2 to 3 inputs, found 1'],
+    ],
+  },
+  Transpose: {
+    gives: [[[value(['batch', 2, 3])], { perm: [2, 0, 1] }, [3, 'batch', 2]]],
+    refuses: [
+      [[value([2, 3])], { perm: [0, 0] }, 'expected a permutation of 2 axes, not [0, 0], found float32 [2, 3]'],
+      [[value([2, 3])], { perm: [0] }, 'expected a permutation of 2 axes, not [0]'],
+    ],
+  },
+  Shape: {
+    gives: [
+      [[value(['batch', 5, 3])], { start: 1, end: 3 }, [2]],
+      [[value(['batch', 5, 3])], { start: 2, end: 2 }, [0]],
+    ],
+    refuses: [[[], { start: 0, end: 1 }, 'expected 1 inputs, found 0']],
+  },
+  Reshape: {
+    gives: [
+      [[value(['batch', 6, 4]), integers(0, -1)], {}, ['batch', 24]],
+      [[value(['batch', 6, 4]), integers(-1, 4)], {}, ['batch*6', 4]],
+      [[value(['batch*6', 4]), integers(-1, 6, 4)], {}, ['batch', 6, 4]],
+      [[value(['batch*6', 4]), sizes('batch', 6, 4)], {}, ['batch', 6, 4]],
+      [[value([1]), integers()], {}, []],
+    ],
+    refuses: [
+      [[value([2, 3]), integers(4, 2)], {}, 'expected 6 elements, not [4, 2], found float32 [2, 3], int64 [2]'],
+      [[value(['batch', 3]), integers(2, -1)], {}, 'expected batch*3 elements, not [2, -1]'],
+      [[value([2, 3]), integers(-1, -1)], {}, 'expected one -1 at most and no other size below 0, not [-1, -1]'],
+      [[value([2, 3]), integers(-2, -3)], {}, 'expected one -1 at most and no other size below 0, not [-2, -3]'],
+      [[value([2, 3]), integers(2, 3, 0)], {}, 'expected 6 elements, not [2, 3, 0]'],
+      [[value([2, 3]), value([2], 'int64')], {}, 'expected a constant int64 input, found int64 [2]'],
+    ],
+  },
+  Concat: {
+    gives: [
+      [[value(['b', 2, 3]), value(['b', 5, 3])], { axis: 1 }, ['b', 7, 3]],
+      [[value(['b', 'visible', 3]), value(['b', 'decoded', 3])], { axis: -2 }, ['b', '(decoded+visible)', 3]],
+    ],
+    refuses: [
+      [
+        [value([2, 3]), value([2, 4])],
+        { axis: 0 },
+        'expected shapes that differ only along axis 0, found float32 [2, 3]',
+      ],
+      [[value([2]), value([2], 'int32')], { axis: 0 }, 'expected one element type, found float32, int32'],
+      [[value([2])], { axis: 1 }, 'expected an axis of 1 axes, not 1'],
+      [[], { axis: 0 }, 'expected 1 or more inputs, found 0'],
+    ],
+  },
+  Split: {
+    gives: [
+      [[value(['b', 6]), integers(2, 4)], { axis: -1 }, ['b', 2], ['b', 4]],
+      [[value(['b', '(a+c)']), sizes('c', 'a')], { axis: 1 }, ['b', 'c'], ['b', 'a']],
+    ],
+    refuses: [
+      [[value(['b', 6]), integers(2, 3)], { axis: 1 }, 'expected parts that sum to 6, not [2, 3]'],
+      [[value(['b', 6]), integers(-2, 8)], { axis: 1 }, 'expected parts that sum to 6, not [-2, 8]'],
+      [[value(['b', 6]), value([2], 'int64')], { axis: 1 }, 'expected a constant int64 input'],
+    ],
+  },
+  Cast: {
+    gives: [[[value(['b', 2], 'uint8')], { to: 'float32' }, ['b', 2]]],
+    refuses: [[[], { to: 'int32' }, 'expected 1 inputs, found 0']],
+  },
+  Gather: {
+    gives: [
+      [[value([9, 4]), value(['b', 'n'], 'int64')], { axis: 0 }, ['b', 'n', 4]],
+      [[value(['b', 9, 4]), value([], 'int64')], { axis: 1 }, ['b', 4]],
+    ],
+    refuses: [
+      [[value([9, 4]), value([2])], { axis: 0 }, 'expected int64 indices, found float32 [9, 4], float32 [2]'],
+      [[value([9, 4]), value([2], 'int64')], { axis: 2 }, 'expected an axis of 2 axes, not 2'],
+    ],
+  },
+  GatherND: {
+    gives: [
+      [[value(['b', 9, 4]), value(['b', 'n', 1], 'int64')], { batch_dims: 1 }, ['b', 'n', 4]],
+      [[value([9, 4, 2]), value([3, 2], 'int64')], { batch_dims: 0 }, [3, 2]],
+    ],
+    refuses: [
+      [[value(['b', 9]), value(['c', 'n', 1], 'int64')], { batch_dims: 1 }, 'expected equal sizes on the first 1 axes'],
+      [[value([9, 4]), value([3, 'n'], 'int64')], { batch_dims: 0 }, 'expected int64 indices [..., depth]'],
+      [
+        [value([9, 4]), value([3, 3], 'int64')],
+        { batch_dims: 0 },
+        'expected a depth from 1 to the 2 axes after the first 0',
+      ],
+      [
+        [value([9, 4]), value([9], 'int64')],
+        { batch_dims: 1 },
+        'expected a depth from 1 to the 1 axes after the first 1',
+      ],
+    ],
+  },
+  Softmax: {
+    gives: [[[value(['b', 'n', 3])], { axis: -1 }, ['b', 'n', 3]]],
+    refuses: [[[value([2])], { axis: 1 }, 'expected an axis of 1 axes, not 1, found float32 [2]']],
+  },
+  LayerNormalization: {
+    gives: [[[value(['b', 'n', 3]), value([3]), value([3])], { axis: -1, epsilon: 1e-6 }, ['b', 'n', 3]]],
+    refuses: [
+      [
+        [value(['b', 3]), value([3]), value([4])],
+        { axis: -1, epsilon: 1 },
+        'expected scale and bias [3], found float32 [b, 3]',
+      ],
+      [
+        [value([3]), value([3], 'float16'), value([3])],
+        { axis: -1, epsilon: 1 },
+        'expected one element type, found float32, float16',
+      ],
+    ],
+  },
+  ReduceMean: reduce,
+  ReduceL2: reduce,
+  ReduceSum: {
+    gives: [[[value(['b', 5, 3]), integers(0, 2)], { keepdims: 0 }, [5]]],
+    refuses: [
+      [[value(['b', 5]), value([1], 'int64')], { keepdims: 0 }, 'expected a constant int64 input, found int64 [1]'],
+      [[value(['b', 5]), integers()], { keepdims: 0 }, 'expected at least one axis'],
+    ],
+  },
+  MultiHeadAttention: {
+    gives: [
+      [[value(['b', 'n', 8]), value(['b', 5, 8]), value(['b', 5, 4])], { num_heads: 2, scale: 1 }, ['b', 'n', 4]],
+    ],
+    refuses: [
+      [
+        [value(['b', 4, 8]), value(['b', 5, 8]), value(['b', 6, 8])],
+        { num_heads: 2, scale: 1 },
+        'expected q, k, v [batch, tokens, width], width a multiple of 2 heads, found float32 [b, 4, 8]',
+      ],
+      [
+        [value(['b', 4, 8]), value(['b', 5, 8]), value(['b', 5, 8])],
+        { num_heads: 3, scale: 1 },
+        'expected q, k, v [batch, tokens, width], width a multiple of 3 heads',
+      ],
+      [[value(['b', 4, 8]), value([1, 5, 8]), value([1, 5, 8])], { num_heads: 2, scale: 1 }, 'expected q, k, v'],
+      [
+        [value(['b', 4, 8]), value(['b', 5, 8]), value(['b', 5, 8])],
+        { num_heads: 0, scale: 1 },
+        'expected q, k, v [batch, tokens, width], width a multiple of 0 heads',
+      ],
+    ],
+  },
+};
+
+describe.each(Object.keys(ops) as OpName[])('%s', (op) => {
+  const { gives, refuses } = rules[op] as Rule<OpAttrs[OpName]>; // the row belongs to the op by the type of `rules`
+
+  test('gives shapes by its rule', () => {
+    for (const [inputs, attrs, ...shapes] of gives) {
+      const outputs = new GraphBuilder('g').op(op, inputs, attrs);
+      expect(outputs.map(({ shape }) => shape)).toEqual(shapes);
+    }
+  });
+
+  test('refuses what does not fit, with its scope, what was expected and what was found', () => {
+    for (const [inputs, attrs, message] of refuses) {
+      const build = (): unknown => {
+        const g = new GraphBuilder('g');
+        return g.scope('blocks.3', () => g.op(op, inputs, attrs));
+      };
+      expect(build).toThrow(`blocks.3.${op}_0: ${message}`);
+      expect(build).toThrow(
+        expect.objectContaining({ code: message.includes('element type') ? 'data.dtype' : 'data.shape' }),
+      );
+    }
+  });
+});
+
+test('element types follow the values, except where an operation makes its own', () => {
+  const dtypeOf = <O extends OpName>(op: O, inputs: readonly Value[], attrs: OpAttrs[O]): DType =>
+    new GraphBuilder('g').op(op, inputs, attrs)[0]!.dtype;
+  expect(dtypeOf('Transpose', [value([2, 3], 'uint8')], { perm: [1, 0] })).toBe('uint8');
+  expect(dtypeOf('Cast', [value([2], 'uint8')], { to: 'float16' })).toBe('float16');
+  expect(dtypeOf('Shape', [value([2])], { start: 0, end: 1 })).toBe('int64');
+  expect(dtypeOf('Gather', [value([2], 'int32'), value([], 'int64')], { axis: 0 })).toBe('int32');
+});
+
+test('sizes that Shape reads can be joined and split by', () => {
+  const g = new GraphBuilder('g');
+  const [a, b] = [g.input('a', 'float32', ['batch', 'visible', 4]), g.input('b', 'float32', ['batch', 'decoded', 4])];
+  const sizesOf = (x: Value): Value => g.op('Shape', [x], { start: 1, end: 2 })[0]!;
+  const lengths = g.op('Concat', [sizesOf(a), sizesOf(b)], { axis: 0 })[0]!;
+  const joined = g.op('Concat', [a, b], { axis: 1 })[0]!;
+  const parts = g.op('Split', [joined, lengths], { axis: 1 });
+  expect(parts.map(({ shape }) => shape)).toEqual([a.shape, b.shape]);
+});
