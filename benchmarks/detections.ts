@@ -16,7 +16,7 @@ import {
 import { pairwiseMean } from '../src/metrics/sums.js';
 import type { Curve, JsonDocument, Nested, Score, TieRule } from '../src/types.js';
 import { pointer } from './ego4d/checks.js';
-import { fault, listAt, NameTable, numberAt, objectAt, textAt } from './reading.js';
+import { entriesOf, fault, listAt, NameTable, numberAt, objectAt, textAt } from './reading.js';
 
 /** Truth: units (clips, videos) and labels are numbered as they appear. */
 export interface DetectionTruth {
@@ -81,7 +81,7 @@ export function readGuesses(
   const unknown = new NameTable();
   let listed = 0;
   const byUnit = objectAt(document, results, () => pointer(at), 'write `{clip: [{label, score, segment}]}`');
-  for (const [name, value] of Object.entries(byUnit)) {
+  for (const [name, value] of entriesOf(document, byUnit)) {
     const items = listAt(document, value, () => pointer(at, name), 'write `[]` where nothing is predicted');
     if (items.length === 0) continue;
     const known = truth.units.find(name);
@@ -279,7 +279,7 @@ export function mended(truth: DetectionTruth, guesses: DetectionGuesses): [Detec
   for (let i = 0; i < unit.length; i++) {
     const mapped = newLabel[label[i]!]!;
     if (mapped < 0 || !(end[i]! > start[i]!) || Number.isNaN(score[i])) continue;
-    keptGuesses.add(unit[i]!, mapped, start[i]!, end[i]!, score[i]!);
+    keptGuesses.add(unit[i]!, mapped, start[i]!, end[i]!, score[i]);
   }
   return [
     { units: truth.units, labels, spans: keptTruth.done() },

@@ -32,6 +32,12 @@ export function objectAt(document: JsonDocument, value: unknown, at: () => strin
   return value;
 }
 
+/** Members of an object of the document, in the order of the file. */
+export function entriesOf(document: JsonDocument, object: JsonObject): readonly (readonly [string, unknown])[] {
+  const keys = document.keys?.(object);
+  return keys === undefined ? Object.entries(object) : keys.map((key) => [key, object[key]]);
+}
+
 /** The value as a list, else a fault at `at()`. */
 export function listAt(document: JsonDocument, value: unknown, at: () => string, hint: string): readonly unknown[] {
   if (!Array.isArray(value)) throw fault(document, at(), 'a list', value, hint);

@@ -16,7 +16,11 @@ export function recordFault(index: number, what: string, hint: string): EgolensE
 export function recordNumber(record: JsonObject, index: number, field: string): number {
   const value = record[field];
   if (typeof value === 'number' && Number.isFinite(value)) return value;
-  throw recordFault(index, `\`${field}\`: expected a finite number, found \`${String(value)}\``, 'predict again, or remove the record');
+  throw recordFault(
+    index,
+    `\`${field}\`: expected a finite number, found \`${String(value)}\``,
+    'predict again, or remove the record',
+  );
 }
 
 /** The text in a field of the record with that index. */
@@ -24,7 +28,11 @@ export function recordText(record: JsonObject, index: number, field: string): st
   const value = record[field];
   if (typeof value === 'string' && value !== '') return value;
   const found = value === null || value === undefined ? 'none' : `\`${JSON.stringify(value)}\``;
-  throw recordFault(index, `\`${field}\`: expected text, found ${found}`, 'predict with `--ego4d`, which gives records their ids');
+  throw recordFault(
+    index,
+    `\`${field}\`: expected text, found ${found}`,
+    'predict with `--ego4d`, which gives records their ids',
+  );
 }
 
 /** Whose seconds the record's are; a file of one's own belongs to no challenge. */
@@ -49,7 +57,11 @@ export function areRecords(value: unknown, schema: string): value is readonly Js
 export function assertRecords(records: readonly JsonObject[], schema: string): void {
   records.forEach((record, index) => {
     if (record['schema'] !== schema) {
-      throw recordFault(index, `expected \`${schema}\`, found \`${JSON.stringify(record['schema'])}\``, 'give the records of this task');
+      throw recordFault(
+        index,
+        `expected \`${schema}\`, found \`${JSON.stringify(record['schema'])}\``,
+        'give the records of this task',
+      );
     }
   });
 }

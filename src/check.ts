@@ -130,6 +130,8 @@ function expectation({ keyword, params, parentSchema, message }: SchemaFault): s
       return `one of ${(params['allowedValues'] as readonly unknown[]).map((value) => `\`${String(value)}\``).join(', ')}`; // ajv's own list
     case 'minItems':
       return `at least ${String(params['limit'])} items`;
+    case 'minProperties':
+      return `at least ${String(params['limit'])} members`;
     case 'maxItems':
     case 'items':
       return `at most ${String(params['limit'])} items`;

@@ -17,6 +17,8 @@ export interface JsonReadOptions {
    * `values`: only values, as quickly as they can be had: repeated keys go unnoticed and no line can be told.
    */
   readonly check?: 'full' | 'values';
+  /** The order of keys that look like integers is told by `keys` of the document, also where only values are wanted. */
+  readonly keyOrder?: boolean;
 }
 
 /** Above this, `JSON.parse` and its string are not tried (dependencies.md 7). */
@@ -51,13 +53,14 @@ export function parseJson(name: string, json: string | Uint8Array, options: Json
 
 function documentOf(name: string, text: JsonText, options: JsonReadOptions): JsonDocument {
   const bytes = text.length - 1;
-  if (options.check === 'values' && options.literals !== true && bytes <= nativeLimit) {
+  if (options.check === 'values' && options.literals !== true && options.keyOrder !== true && bytes <= nativeLimit) {
     const native = nativeValue(text);
     if (native !== undefined) return { name, bytes, value: native.value, findings: [], line: () => undefined };
   }
   const parsed = parseText(name, text, options.literals ?? false);
   const findings = textFindings(parsed, text);
-  if (options.check === 'values') return { name, bytes, value: parsed.value, findings, line: () => undefined };
+  const keys = (object: object): readonly string[] => parsed.keyOrders.get(object) ?? Object.keys(object);
+  if (options.check === 'values') return { name, bytes, value: parsed.value, findings, line: () => undefined, keys };
   // Python writes one line unless told otherwise: then the bytes can go.
   const isOneLine = !text.subarray(0, -1).includes(0x0a) || text.indexOf(0x0a) >= lastByte(text);
   const find = isOneLine ? () => 1 : lineFinder(text);
@@ -67,6 +70,7 @@ function documentOf(name: string, text: JsonText, options: JsonReadOptions): Jso
     value: parsed.value,
     findings,
     line: (pointer) => (hasPointer(parsed.value, pointer) ? find(pointer) : undefined),
+    keys,
   };
 }
 

@@ -28,6 +28,8 @@ export interface ParsedText {
   readonly faults: readonly TextFault[];
   /** All of them, by kind. */
   readonly counts: Readonly<Record<TextFault['kind'], number>>;
+  /** Keys in the order of the text, of the objects that JavaScript lists in another: keys that look like integers come first there. */
+  readonly keyOrders: ReadonlyMap<object, readonly string[]>;
 }
 
 /** Faults that are kept with their place, of each kind. */
@@ -48,6 +50,10 @@ interface Shape {
   readonly raw: Uint8Array;
   readonly parent: Shape | undefined;
   readonly size: number;
+  /** Largest key so far that looks like an array index; Infinity from the first key on that does not. */
+  readonly lastIndex: number;
+  /** Does JavaScript list these keys in another order? */
+  readonly isReordered: boolean;
   /** The key that came after this one the last time. */
   next: Shape | undefined;
   children: Map<string, Shape> | undefined;
@@ -82,10 +88,13 @@ export function parseText(name: string, text: JsonText, literals: boolean): Pars
     raw: text.subarray(0, 0),
     parent: undefined,
     size: 0,
+    lastIndex: -1,
+    isReordered: false,
     next: undefined,
     children: undefined,
   };
   let shapeCount = 1;
+  const keyOrders = new Map<object, readonly string[]>();
   const cachedText = new Array<string | undefined>(stringCacheSize).fill(undefined);
   const cachedStart = new Float64Array(stringCacheSize);
 
@@ -361,6 +370,8 @@ export function parseText(name: string, text: JsonText, literals: boolean): Pars
     const level = depth++;
     let shape: Shape | undefined = rootShape;
     let earlier: Map<string, number> | undefined;
+    // The same as in shapes, for the keys after them.
+    let [lastIndex, isReordered] = [-1, false];
     pos++;
     let byte = skipSpace();
     if (byte === 0x7d) {
@@ -388,6 +399,11 @@ export function parseText(name: string, text: JsonText, literals: boolean): Pars
             return earlier.get(key) ?? opened;
           });
           earlier?.set(key, start);
+        } else if (known === undefined) {
+          if (shape !== undefined) ({ lastIndex, isReordered } = shape);
+          const index = arrayIndexOf(key);
+          isReordered ||= index !== undefined && lastIndex > index;
+          lastIndex = index ?? Infinity;
         }
         shape = known;
       }
@@ -414,6 +430,9 @@ export function parseText(name: string, text: JsonText, literals: boolean): Pars
     }
     pos++;
     depth--;
+    if (shape === undefined ? isReordered : shape.isReordered) {
+      keyOrders.set(object, shape === undefined ? [...keyOffsets(text, opened, pos - 1).keys()] : keysOf(shape));
+    }
     return object;
   }
 
@@ -437,11 +456,14 @@ export function parseText(name: string, text: JsonText, literals: boolean): Pars
     }
     if (shapeCount >= shapeLimit || shape.size >= shapeKeyLimit || to - from > 64) return undefined;
     shapeCount++;
+    const index = arrayIndexOf(key);
     const child: Shape = {
       key,
       raw: text.slice(from, to),
       parent: shape,
       size: shape.size + 1,
+      lastIndex: index ?? Infinity,
+      isReordered: shape.isReordered || (index !== undefined && shape.lastIndex > index),
       next: undefined,
       children: undefined,
     };
@@ -464,7 +486,20 @@ export function parseText(name: string, text: JsonText, literals: boolean): Pars
       try: 'a program that appends to its output leaves two values in the file; delete the file before the program runs again',
     });
   }
-  return { value, faults, counts };
+  return { value, faults, counts, keyOrders };
+}
+
+function keysOf(shape: Shape): string[] {
+  const keys: string[] = [];
+  for (let at = shape; at.parent !== undefined; at = at.parent) keys.push(at.key);
+  return keys.reverse();
+}
+
+/** The number of a key that JavaScript sorts before the others: `0`, `17`, not `07`. */
+function arrayIndexOf(key: string): number | undefined {
+  const first = key.charCodeAt(0);
+  if (!(first >= 0x30 && first <= 0x39)) return undefined;
+  return /^(0|[1-9]\d{0,9})$/.test(key) && Number(key) < 2 ** 32 - 1 ? Number(key) : undefined;
 }
 
 function isHex(byte: number): boolean {
@@ -579,7 +614,7 @@ function foundText(text: JsonText, offset: number): string {
   const byte = text[offset]!;
   if (byte < 0x20 || byte === 0x7f) return `the byte 0x${byte.toString(16).padStart(2, '0')}`;
   const piece = Buffer.from(text.buffer, text.byteOffset + offset, Math.min(text.length - 1 - offset, 64)).toString();
-  const word = /^(?:[\w+.-]{1,20}|.)/su.exec(piece)?.[0] ?? '';
+  const [word] = /^(?:[\w+.-]{1,20}|.)/su.exec(piece) ?? [''];
   return `\`${word}\``;
 }
 

@@ -158,6 +158,8 @@ export interface JsonDocument {
   readonly findings: readonly Finding[];
   /** Line (from 1) of the value at a JSON pointer; undefined where it cannot be told. */
   line(pointer: string): number | undefined;
+  /** Keys of an object of this document in the order of the file: JavaScript lists those that look like integers first. Absent: in that order. */
+  keys?(object: object): readonly string[];
 }
 
 /** One number of an evaluation. */
@@ -231,6 +233,8 @@ export interface Challenge {
   readonly primary: { readonly metric: string; readonly higherIsBetter: boolean };
   /** The reader must keep integer and float literals apart (STA). */
   readonly keepsLiterals?: true;
+  /** The reader must tell the order of keys that look like integers (VQ2D): it decides between equal scores. */
+  readonly keepsKeyOrder?: true;
   /** Every fault of a document; `against` is the annotation file that ids, order and ranges are compared with. Never throws. */
   check(kind: DocumentKind, document: JsonDocument, against?: JsonDocument): Finding[];
   /**

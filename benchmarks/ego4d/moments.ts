@@ -1,7 +1,7 @@
 /** Files of Moment Queries: the annotations as they are published, and the working file that the official evaluator runs on. */
 import { EgolensError } from '../../src/errors.js';
 import type { JsonDocument } from '../../src/types.js';
-import { isObject, listAt, numberAt, objectAt, textAt, type JsonObject } from '../reading.js';
+import { entriesOf, isObject, listAt, numberAt, objectAt, textAt, type JsonObject } from '../reading.js';
 import { pointer } from './checks.js';
 import { describeFile, kindOf } from './videos-file.js';
 
@@ -96,7 +96,8 @@ function notMoments(document: JsonDocument): EgolensError {
 
 function workingClips(document: JsonDocument): MomentClip[] {
   const hint = 'make the working file anew from `moments_*.json`, or give that file instead';
-  return Object.entries(objectAt(document, document.value, () => '', hint)).map(([key, value]): MomentClip => {
+  const file = objectAt(document, document.value, () => '', hint);
+  return entriesOf(document, file).map(([key, value]): MomentClip => {
     const entry = objectAt(document, value, () => pointer(key), hint);
     const subset = textAt(document, entry['subset'], () => pointer(key, 'subset'), hint);
     const annotations = listAt(document, entry['annotations'], () => pointer(key, 'annotations'), hint);

@@ -42,9 +42,18 @@ export function isMomentRecords(value: unknown): value is readonly JsonObject[] 
  *
  * @throws EgolensError data.unknown_id for a clip or video that is not in the file; data.invalid for a record of no clip
  */
-export function momentLists(records: readonly JsonObject[], clips: readonly MomentClip[], reference: string): MomentLists {
+export function momentLists(
+  records: readonly JsonObject[],
+  clips: readonly MomentClip[],
+  reference: string,
+): MomentLists {
   const clipByUid = new Map(clips.map((clip) => [clip.clipId, clip]));
-  const clipsByVideo = Map.groupBy(clips, (clip) => clip.videoUid);
+  const clipsByVideo = new Map<string, MomentClip[]>();
+  for (const clip of clips) {
+    const fellows = clipsByVideo.get(clip.videoUid);
+    if (fellows === undefined) clipsByVideo.set(clip.videoUid, [clip]);
+    else fellows.push(clip);
+  }
   const listed = new Map(clips.map((clip) => [clip, [] as ListedMoment[]]));
   let outside = 0;
   records.forEach((record, index) => {
@@ -53,12 +62,12 @@ export function momentLists(records: readonly JsonObject[], clips: readonly Mome
     const end = recordNumber(record, index, 'end');
     const score = recordNumber(record, index, 'score');
     const owner = recordOwner(record, index);
-    const uid = owner.kind === 'clip' ? owner.uid : (record['clip_uid'] ?? undefined);
-    const targets = uid === undefined ? clipsByVideo.get(owner.uid) : asList(clipByUid.get(uid as string)); // a look-up: other types are not found
+    const uid = owner.kind === 'clip' ? owner.uid : clipUidOf(record, index);
+    const targets = uid === undefined ? clipsByVideo.get(owner.uid) : asList(clipByUid.get(uid));
     if (targets === undefined) {
       throw new EgolensError(
         'data.unknown_id',
-        `record ${index + 1}: ${uid === undefined ? `video \`${owner.uid}\`` : `clip \`${String(uid)}\``} is not in \`${reference}\``,
+        `record ${index + 1}: ${uid === undefined ? `video \`${owner.uid}\`` : `clip \`${uid}\``} is not in \`${reference}\``,
         { try: 'give the annotation file of the split that was predicted' },
       );
     }
@@ -83,6 +92,11 @@ export function momentLists(records: readonly JsonObject[], clips: readonly Mome
     retrieval[clip.clipId] = items.filter(({ label }) => asked.size === 0 || asked.has(label)).slice(0, itemsPerClip);
   }
   return { detection, retrieval, counts: { clips: clips.length, clipsWithoutPrediction: empty, cut, outside } };
+}
+
+function clipUidOf(record: JsonObject, index: number): string | undefined {
+  const uid = record['clip_uid'];
+  return uid === undefined || uid === null ? undefined : recordText(record, index, 'clip_uid');
 }
 
 function asList<T>(value: T | undefined): readonly T[] | undefined {

@@ -4,7 +4,7 @@
  *
  * Source: EGO4D/forecasting ego4d/evaluation/sta_metrics.py.
  */
-import { matchGreedy, pixelIous } from '../../src/metrics/boxes.js';
+import { matchGreedy, pixelIous, type MatchRule } from '../../src/metrics/boxes.js';
 import { fallingOrder } from '../../src/metrics/order.js';
 import { interpolatedAveragePrecision, recallPoints, type RecallPoints } from '../../src/metrics/ranking.js';
 import { pairwiseMean } from '../../src/metrics/sums.js';
@@ -31,7 +31,6 @@ export interface StaBoxes {
 /** What must agree besides the box, as bits: a criterion is a set of them. */
 export const staBits = { noun: 1, verb: 2, ttc: 4 } as const;
 export type Criterion = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7;
-const criteria: readonly Criterion[] = [0, 1, 2, 3, 4, 5, 6, 7];
 
 /** Guesses matched to truths under one tie rule. */
 export interface StaMatches {
@@ -46,54 +45,114 @@ export interface StaMatches {
 /**
  * Matches every image under all eight criteria.
  *
+ * @param like matches under another tie rule: images without equal scores are taken over from them
  * @source sta_metrics.py, AbstractMeanAveragePrecision.add
  * @quirk  IoU must exceed 0.5; of equal overlaps the first truth is taken; each criterion has its own free truths
  */
-export function matchSta(boxes: StaBoxes, ties: TieRule): StaMatches {
-  const { images, truthStart, guessStart } = boxes;
-  const order = new Int32Array(boxes.score.length);
-  const hits = new Uint8Array(boxes.score.length);
+export function matchSta(boxes: StaBoxes, ties: TieRule, like?: StaMatches): StaMatches {
+  const { images, truthStart, guessStart, score } = boxes;
+  const order = like?.order.slice() ?? new Int32Array(score.length);
+  const hits = like?.hits.slice() ?? new Uint8Array(score.length);
   const scratch = scratchFor(boxes);
-  const { ious, agreement, taken, matched } = scratch;
   for (let i = 0; i < images; i++) {
-    const [g0, g1] = [guessStart[i]!, guessStart[i + 1]!];
-    const [t0, t1] = [truthStart[i]!, truthStart[i + 1]!];
-    if (g0 === g1) continue;
-    const ranked = fallingOrder(boxes.score.subarray(g0, g1), ties);
-    for (let rank = 0; rank < ranked.length; rank++) order[g0 + rank] = g0 + ranked[rank]!;
-    pixelIous(boxes.guesses.subarray(4 * g0, 4 * g1), boxes.truths.subarray(4 * t0, 4 * t1), ious);
-    let isHopeless = true;
-    for (let g = g0, pair = 0; g < g1; g++) {
-      for (let t = t0; t < t1; t++, pair++) {
-        if (!(ious[pair]! > overlapNeeded)) continue;
-        isHopeless = false;
-        agreement[pair] =
-          (boxes.guessNoun[g] === boxes.truthNoun[t] ? staBits.noun : 0) |
-          (boxes.guessVerb[g] === boxes.truthVerb[t] ? staBits.verb : 0) |
-          (Math.abs(boxes.guessTtc[g]! - boxes.truthTtc[t]!) <= ttcTolerance ? staBits.ttc : 0);
-      }
+    const from = guessStart[i]!;
+    const to = guessStart[i + 1]!;
+    if (from === to) continue;
+    if (like !== undefined) {
+      if (!hasTies(score, order, from, to)) continue;
+      hits.fill(0, from, to);
     }
-    if (isHopeless) continue;
-    const image = { ious, detections: g1 - g0, truths: t1 - t0, order: ranked, agreement };
-    for (const criterion of criteria) {
-      matchGreedy({ ...image, wanted: criterion }, overlapRule, taken, matched);
-      for (let g = g0; g < g1; g++) if (matched[g - g0] !== -1) hits[g]! |= 1 << criterion;
-    }
+    const ranked = fallingOrder(score.subarray(from, to), ties);
+    for (let rank = 0; rank < ranked.length; rank++) order[from + rank] = from + ranked[rank]!;
+    matchImage(boxes, i, truthStart[i]!, ranked, scratch, hits);
   }
   return { boxes, ties, order, hits };
 }
 
+/** Two equal scores among those of a sorted order. */
+function hasTies(score: Float64Array, order: Int32Array, from: number, to: number): boolean {
+  for (let rank = from + 1; rank < to; rank++) {
+    const before = score[order[rank - 1]!]!;
+    const after = score[order[rank]!]!;
+    if (before === after || (before !== before && after !== after)) return true; // NaN equals NaN
+  }
+  return false;
+}
+
+function matchImage(
+  boxes: StaBoxes,
+  image: number,
+  firstTruth: number,
+  ranked: Int32Array,
+  { ious, agreement, taken, matched, candidates }: Scratch,
+  hits: Uint8Array,
+): void {
+  const firstGuess = boxes.guessStart[image]!;
+  const truths = boxes.truthStart[image + 1]! - firstTruth;
+  pixelIous(
+    boxes.guesses.subarray(4 * firstGuess, 4 * (firstGuess + ranked.length)),
+    boxes.truths.subarray(4 * firstTruth, 4 * (firstTruth + truths)),
+    ious,
+  );
+  let count = 0;
+  let possible = 0; // criteria that any pair meets
+  for (let rank = 0; rank < ranked.length; rank++) {
+    const g = ranked[rank]!;
+    let isCandidate = false;
+    for (let t = 0; t < truths; t++) {
+      if (!(ious[g * truths + t]! > overlapNeeded)) continue;
+      isCandidate = true;
+      const agreed = agreementOf(boxes, firstGuess + g, firstTruth + t);
+      agreement[g * truths + t] = agreed;
+      possible |= subsets[agreed]!;
+    }
+    if (isCandidate) candidates[count++] = g;
+  }
+  if (count === 0) return;
+  const match = { ious, truths, order: candidates, candidates: count, agreement };
+  for (let criterion = 0; criterion < rules.length; criterion++) {
+    const bit = 1 << criterion;
+    if ((possible & bit) === 0) continue;
+    matchGreedy(match, rules[criterion]!, taken, matched);
+    for (let k = 0; k < count; k++) {
+      const g = candidates[k]!;
+      if (matched[g] !== -1) hits[firstGuess + g]! |= bit;
+    }
+  }
+}
+
+function agreementOf(boxes: StaBoxes, guess: number, truth: number): number {
+  return (
+    (boxes.guessNoun[guess] === boxes.truthNoun[truth] ? staBits.noun : 0) |
+    (boxes.guessVerb[guess] === boxes.truthVerb[truth] ? staBits.verb : 0) |
+    (Math.abs(boxes.guessTtc[guess]! - boxes.truthTtc[truth]!) <= ttcTolerance ? staBits.ttc : 0)
+  );
+}
+
 const overlapNeeded = 0.5;
 const ttcTolerance = 0.25;
-const overlapRule = { threshold: overlapNeeded, overlap: 'above', equals: 'first' } as const;
+const criteria: readonly Criterion[] = [0, 1, 2, 3, 4, 5, 6, 7];
+const rules: readonly MatchRule[] = criteria.map((wanted) => ({
+  threshold: overlapNeeded,
+  overlap: 'above',
+  equals: 'first',
+  wanted,
+}));
+/** By what agrees: the criteria that are met, as bits `1 << criterion`. */
+const subsets: readonly number[] = criteria.map((agreed) =>
+  criteria.reduce<number>((met, wanted) => met | ((agreed & wanted) === wanted ? 1 << wanted : 0), 0),
+);
 
-/** Arrays that fit the largest image. */
-function scratchFor({ images, truthStart, guessStart }: StaBoxes): {
+interface Scratch {
   readonly ious: Float64Array;
   readonly agreement: Uint8Array;
   readonly taken: Uint8Array;
   readonly matched: Int32Array;
-} {
+  readonly candidates: Int32Array;
+}
+
+/** Arrays that fit the largest image. */
+function scratchFor({ images, truthStart, guessStart }: StaBoxes): Scratch {
   let truths = 0;
   let guesses = 0;
   let pairs = 0;
@@ -109,6 +168,7 @@ function scratchFor({ images, truthStart, guessStart }: StaBoxes): {
     agreement: new Uint8Array(pairs),
     taken: new Uint8Array(truths),
     matched: new Int32Array(guesses),
+    candidates: new Int32Array(guesses),
   };
 }
 
@@ -184,6 +244,7 @@ export interface RankedClass {
  * Ranks the guesses of every class.
  *
  * @param topK of each image the first (topK - 1) x truths false positives are struck out, whatever their class; 1 strikes out none
+ * @param ranking all guesses by falling score, under the tie rules `first` and `last`; made here where absent
  * @source sta_metrics.py, add (the discount) and _compute_prec_rec (the order)
  * @quirk  with a discount, guesses are sorted within the image first and then again within the class, so that the order of equal
  *         scores differs from the order without one
@@ -193,38 +254,66 @@ export function rankClasses(
   classes: StaClasses,
   criterion: Criterion,
   topK: number,
+  ranking?: Int32Array,
 ): RankedClass[] {
-  const { boxes, hits } = matches;
+  const { boxes, hits, ties } = matches;
   const bit = 1 << criterion;
   const struck = topK > 1 ? struckOut(matches, bit, topK) : undefined;
+  const isNumpy = ties === 'numpy';
   // First-listed and last-listed mean places in the file; numpy's order depends on the order in which it is given the scores.
-  const listed = topK > 1 && matches.ties === 'numpy' ? matches.order : undefined;
-  const counts = new Int32Array(classes.nouns.length);
-  const count = boxes.score.length;
-  for (let g = 0; g < count; g++) {
-    const at = classes.ofGuess[g]!;
+  const listed = isNumpy ? (topK > 1 ? matches.order : undefined) : (ranking ?? fallingOrder(boxes.score, ties));
+  const members = distribute(classes, struck, listed);
+  if (isNumpy) for (const guesses of members) sortFalling(guesses, boxes.score);
+  return members.map((guesses) => {
+    const found = new Uint8Array(guesses.length);
+    for (let rank = 0; rank < found.length; rank++) found[rank] = (hits[guesses[rank]!]! & bit) === 0 ? 0 : 1;
+    return { guesses, hits: found };
+  });
+}
+
+/** The same guesses with the hits of another criterion: without a discount the order does not depend on it. */
+export function withCriterion(
+  ranked: readonly RankedClass[],
+  { hits }: StaMatches,
+  criterion: Criterion,
+): RankedClass[] {
+  return ranked.map(({ guesses }) => {
+    const found = new Uint8Array(guesses.length);
+    for (let rank = 0; rank < found.length; rank++) found[rank] = (hits[guesses[rank]!]! >> criterion) & 1;
+    return { guesses, hits: found };
+  });
+}
+
+/** Guesses that are left, by class, in the order given (file order where absent). */
+function distribute(
+  { nouns, ofGuess }: StaClasses,
+  struck: Uint8Array | undefined,
+  listed: Int32Array | undefined,
+): Int32Array[] {
+  const counts = new Int32Array(nouns.length);
+  for (let g = 0; g < ofGuess.length; g++) {
+    const at = ofGuess[g]!;
     if (at !== -1 && struck?.[g] !== 1) counts[at]!++;
   }
   const members = Array.from(counts, (size) => new Int32Array(size));
   counts.fill(0);
-  for (let k = 0; k < count; k++) {
+  for (let k = 0; k < ofGuess.length; k++) {
     const g = listed === undefined ? k : listed[k]!;
-    const at = classes.ofGuess[g]!;
+    const at = ofGuess[g]!;
     if (at === -1 || struck?.[g] === 1) continue;
     members[at]![counts[at]!] = g;
     counts[at]!++;
   }
-  return members.map((guesses) => {
-    const scores = new Float64Array(guesses.length);
-    for (let i = 0; i < scores.length; i++) scores[i] = boxes.score[guesses[i]!]!;
-    const order = fallingOrder(scores, matches.ties);
-    const found = new Uint8Array(order.length);
-    for (let rank = 0; rank < order.length; rank++) {
-      order[rank] = guesses[order[rank]!]!;
-      found[rank] = (hits[order[rank]!]! & bit) === 0 ? 0 : 1;
-    }
-    return { guesses: order, hits: found };
-  });
+  return members;
+}
+
+/** numpy's order of the guesses as they are listed, in place. */
+function sortFalling(guesses: Int32Array, score: Float64Array): void {
+  const scores = new Float64Array(guesses.length);
+  for (let i = 0; i < scores.length; i++) scores[i] = score[guesses[i]!]!;
+  const order = fallingOrder(scores, 'numpy');
+  for (let rank = 0; rank < order.length; rank++) order[rank] = guesses[order[rank]!]!;
+  guesses.set(order);
 }
 
 function struckOut({ boxes, order, hits }: StaMatches, bit: number, topK: number): Uint8Array {
@@ -253,13 +342,19 @@ export function meanPrecision(ranked: readonly RankedClass[], positives: Int32Ar
   ranked.forEach(({ guesses, hits }, at) => {
     const truths = positives[at]!;
     if (truths > 0) {
-      const repeats = weights === undefined ? undefined : Int32Array.from(guesses, (g) => weights[g]!);
-      measures.push(interpolatedAveragePrecision(hits, truths, repeats) * 100);
+      measures.push(interpolatedAveragePrecision(hits, truths, weightsOf(guesses, weights)) * 100);
     } else if (weights === undefined && guesses.length > 0) {
       measures.push(0);
     }
   });
   return pairwiseMean(measures);
+}
+
+function weightsOf(guesses: Int32Array, weights: Int32Array | undefined): Int32Array | undefined {
+  if (weights === undefined) return undefined;
+  const listed = new Int32Array(guesses.length);
+  for (let i = 0; i < listed.length; i++) listed[i] = weights[guesses[i]!]!;
+  return listed;
 }
 
 /** Average precision of each class, in percent. */

@@ -5,7 +5,7 @@
  * ego4d/evaluation/sta_metrics.py (numbers, in sta-score.ts). Formats and quirks: ego4d.md 3.5.
  */
 import type { EgolensError } from '../../src/errors.js';
-import { tiedCount } from '../../src/metrics/order.js';
+import { fallingOrder, tiedCount } from '../../src/metrics/order.js';
 import type {
   Challenge,
   EvalOptions,
@@ -19,6 +19,7 @@ import type {
 import { repeatsOf } from '../detections.js';
 import { fault, isObject, listAt, NameTable, numberAt, objectAt, textAt, type JsonObject } from '../reading.js';
 import { isNumber, onlyDocument, putBox } from './box-reading.js';
+import { inChallengeForm } from './box-records.js';
 import { pointer } from './checks.js';
 import { checkSta, staChallengeName, staVersion } from './sta-check.js';
 import {
@@ -31,13 +32,14 @@ import {
   singleClass,
   staBits,
   staCurve,
+  withCriterion,
   type Criterion,
   type RankedClass,
   type StaBoxes,
   type StaClasses,
   type StaMatches,
 } from './sta-score.js';
-import { staSubmission } from './sta-submission.js';
+import { staSchema, staSubmission } from './sta-submission.js';
 
 /** The challenge of Short-Term object-interaction Anticipation. */
 export const sta: Challenge = {
@@ -83,14 +85,20 @@ interface StaData {
 }
 
 function prepare(truth: readonly JsonDocument[], predictions: readonly JsonDocument[]): Prepared {
+  const annotations = onlyDocument(truth, 'the annotations (`fho_sta_val.json`)', '--gt');
   const data = readSta(
-    onlyDocument(truth, 'the annotations (`fho_sta_val.json`)', '--gt'),
-    onlyDocument(predictions, 'the predictions', '--pred'),
+    annotations,
+    inChallengeForm(onlyDocument(predictions, 'the predictions', '--pred'), staSchema, (records) =>
+      staSubmission(records, annotations, { fillMissing: true }),
+    ),
   );
   const matchesOf = new Map<TieRule, StaMatches>();
   const matchesFor = (ties: TieRule): StaMatches => {
     let matches = matchesOf.get(ties);
-    if (matches === undefined) matchesOf.set(ties, (matches = matchSta(data.boxes, ties)));
+    if (matches === undefined) {
+      const [like] = matchesOf.values();
+      matchesOf.set(ties, (matches = matchSta(data.boxes, ties, like)));
+    }
     return matches;
   };
   let samples: { readonly ties: TieRule; readonly resample: (sample: Int32Array) => readonly Score[] } | undefined;
@@ -117,13 +125,17 @@ function evaluate(data: StaData, matchesFor: (ties: TieRule) => StaMatches, opti
   const challenge = named(challengeMetrics, (_, i) => meanPrecision(ranked[i]!, nouns.positives));
   const mean = (classes: StaClasses, topK: number) => (criterion: Criterion) =>
     meanPrecision(rankClasses(matches, classes, criterion, topK), classes.positives);
-  const withoutTopK = named(challengeMetrics, mean(nouns, 1));
-  const under = (ties: TieRule): Readonly<Record<string, number>> =>
-    tied === 0 || ties === options.ties
-      ? challenge
-      : named(challengeMetrics, (criterion) =>
-          meanPrecision(rankClasses(matchesFor(ties), nouns, criterion, challengeTopK), nouns.positives),
-        );
+  const plain = rankClasses(matches, nouns, 0, 1);
+  const withoutTopK = named(challengeMetrics, (criterion) =>
+    meanPrecision(withCriterion(plain, matches, criterion), nouns.positives),
+  );
+  const under = (ties: TieRule): Readonly<Record<string, number>> => {
+    if (tied === 0 || ties === options.ties) return challenge;
+    const ranking = fallingOrder(boxes.score, ties);
+    return named(challengeMetrics, (criterion) =>
+      meanPrecision(rankClasses(matchesFor(ties), nouns, criterion, challengeTopK, ranking), nouns.positives),
+    );
+  };
   const [first, last] = [under('first'), under('last')];
 
   const allNouns = nounClasses(boxes, counted, 'all');
@@ -239,8 +251,8 @@ function readSta(truth: JsonDocument, predictions: JsonDocument): StaData {
     throw fault(
       predictions,
       '/results',
-      `a list for each of the ${annotations.length} images, also for \`${missing[0]!.uid}\``,
-      `none for ${missing.length} of them`,
+      `a list for each of the ${annotations.length} images (${missing.length} lack one), also for \`${missing[0]!.uid}\``,
+      undefined,
       'list every uid of the annotations, with `[]` where nothing is predicted (`submit sta --fill-missing`)',
     );
   }
@@ -253,7 +265,7 @@ function readSta(truth: JsonDocument, predictions: JsonDocument): StaData {
   });
   if (guessStart[images] === 0) {
     const hint = 'the official code cannot score a file without any prediction';
-    throw fault(predictions, '/results', 'at least one prediction', 'empty lists', hint);
+    throw fault(predictions, '/results', 'at least one prediction', undefined, hint);
   }
   const boxes = emptyBoxes(images, truthStart, guessStart);
   const units = new NameTable();

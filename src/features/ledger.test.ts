@@ -69,6 +69,16 @@ test('the last word on an item counts, over all runs', async () => {
   expect(damagedLines).toBe(0);
 });
 
+test('a failure remembers what was tried', async () => {
+  {
+    await using ledger = await openLedger(folder, facts);
+    await ledger.failed('a', new EgolensError('decode.damaged', '3 errors'), sha);
+    await ledger.failed('b', new EgolensError('input.not_found', 'no such file'));
+  }
+  const { items, damagedLines } = await readLedger(folder);
+  expect([items.get('a'), items.get('b'), damagedLines]).toMatchObject([{ key: sha }, { key: undefined }, 0]);
+});
+
 test('a folder without a ledger has an empty one, and a missing folder is an error of the output', async () => {
   expect((await readLedger(folder)).items.size).toBe(0);
   await expect(openLedger(join(folder, 'none'), facts)).rejects.toMatchObject({ code: 'output.unwritable' });

@@ -57,6 +57,20 @@ test('names that differ in case alone are one name where the file system says so
   expect(() => arrays([at('x/A.mp4'), at('y/a.mp4')], { foldsCase: true })).toThrow(/all would be written/);
 });
 
+test('a name that the list gives is the stem; two equal ones are refused', () => {
+  const named = (name: string): NamedInput => ({ path: '/v/a.mp4', relpath: '', name });
+  expect(arrays([named('clip 1'), named('clip.2'), named('../x')])).toEqual([
+    'feats/clip 1.npy',
+    'feats/clip.2.npy',
+    'feats/.._x.npy',
+  ]);
+  expect(() => arrays([named('x'), named('x')])).toThrow('all would be written to');
+});
+
+test('a name of blanks alone becomes one that can be seen', () => {
+  expect(arrays([at(' .mp4'), at('   .mp4', ' ')])).toEqual(['feats/_.npy', 'feats/_/___.npy']);
+});
+
 test('two streams are two arrays of one item', () => {
   const [item] = planNames([at('a.mp4')], { ...options, streamSet: 'both' });
   expect(item?.id).toBe('a');

@@ -26,17 +26,16 @@ export const embeddedModels = join(packageRoot, 'fixtures', 'models');
 
 /**
  * What `--model` names -> a folder: a path that exists, an installed model (`name`, or `name@` with digits of its digest), or one
- * that comes with the program.
+ * that comes with the program. A whole name counts before the beginning of one.
  *
  * @throws EgolensError model.not_found with the names there are
  */
 export async function findModel(name: string): Promise<string> {
   if (await pathExists(name)) return resolve(name);
   const installed = [...(await installedModels()), ...(await installedModels(embeddedModels))];
-  const matches = installed.filter((folder) => {
-    const found = basename(folder);
-    return found === name || found.startsWith(name.includes('@') ? name : `${name}@`);
-  });
+  const whole = installed.find((folder) => basename(folder) === name);
+  if (whole !== undefined) return whole;
+  const matches = installed.filter((folder) => basename(folder).startsWith(name.includes('@') ? name : `${name}@`));
   if (matches.length === 1) return matches[0]!;
   const list = (folders: readonly string[]): string => folders.map((folder) => `\`${basename(folder)}\``).join(', ');
   throw new EgolensError(

@@ -94,20 +94,21 @@ export interface MatchRule {
   readonly overlap: 'above' | 'atLeast';
   /** Which of several truths with the same largest IoU. */
   readonly equals: 'first' | 'last';
+  /** Bits of `agreement` that a pair needs; none where absent. */
+  readonly wanted?: number;
 }
 
 /** One image: the IoUs of its detections and truths, and what limits their pairs. */
 export interface MatchImage {
   /** Row-major [detections, truths]. */
   readonly ious: Float64Array;
-  readonly detections: number;
   readonly truths: number;
-  /** Detections, best first. */
+  /** The first `candidates` of these are matched, best first; others, whose IoUs are all too small, may be left out. */
   readonly order: Int32Array;
-  /** Bits per pair, row-major; a pair needs all bits of `wanted`. */
+  readonly candidates: number;
+  /** Bits per pair, row-major. */
   readonly agreement?: Uint8Array;
-  readonly wanted?: number;
-  /** 1 = taken only where no other truth will do; a detection that takes one counts neither way. */
+  /** 1 = taken only where no other truth will do. */
   readonly ignored?: Uint8Array;
   /** 1 = may be taken again and again; only among the ignored. */
   readonly crowd?: Uint8Array;
@@ -117,35 +118,34 @@ export interface MatchImage {
  * Greedy matching: each detection, best first, takes the free truth of largest IoU that the rule allows.
  *
  * @param taken scratch, at least one byte a truth; overwritten
- * @param out   by detection: the truth it takes, or -1
+ * @param out   by detection, for the candidates: the truth it takes, or -1
  */
 export function matchGreedy(image: MatchImage, rule: MatchRule, taken: Uint8Array, out: Int32Array): void {
-  const { ious, truths, order, agreement, ignored, crowd } = image;
-  const wanted = image.wanted ?? 0;
-  const last = rule.equals === 'last';
-  taken.fill(0, 0, truths);
-  for (let k = 0; k < image.detections; k++) {
+  const { ious, truths, order, candidates, agreement, ignored, crowd } = image;
+  const { threshold, wanted = 0 } = rule;
+  const isStrict = rule.overlap === 'above';
+  const isLast = rule.equals === 'last';
+  const passes = ignored === undefined ? 1 : 2;
+  for (let t = 0; t < truths; t++) taken[t] = 0;
+  for (let k = 0; k < candidates; k++) {
     const d = order[k]!;
     const row = d * truths;
     let best = -1;
-    for (const pass of ignored === undefined ? oncePasses : ignoredPasses) {
-      let bestIou = rule.threshold;
+    for (let pass = 0; pass < passes && best === -1; pass++) {
+      let bestIou = threshold;
       for (let t = 0; t < truths; t++) {
+        const iou = ious[row + t]!;
+        // From the first find on, equal overlaps are decided by the rule; before it, by the threshold.
+        const isBetter = iou > bestIou || (iou === bestIou && (best === -1 ? !isStrict : isLast));
+        if (!isBetter) continue;
         if (ignored !== undefined && ignored[t] !== pass) continue;
         if (taken[t] === 1 && crowd?.[t] !== 1) continue;
         if (agreement !== undefined && (agreement[row + t]! & wanted) !== wanted) continue;
-        const iou = ious[row + t]!;
-        if (best === -1 ? (rule.overlap === 'above' ? iou > bestIou : iou >= bestIou) : last ? iou >= bestIou : iou > bestIou) {
-          best = t;
-          bestIou = iou;
-        }
+        best = t;
+        bestIou = iou;
       }
-      if (best !== -1) break;
     }
     out[d] = best;
     if (best !== -1) taken[best] = 1;
   }
 }
-
-const oncePasses = [0];
-const ignoredPasses = [0, 1];

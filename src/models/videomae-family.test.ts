@@ -212,7 +212,10 @@ test('the hidden width that a file has is the one that its inferred ratio gives'
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 400 }), fc.integer({ min: 1, max: 3000 }), (half, hidden) => {
       const width = 2 * half;
-      const keys = new Map([['blocks.0.mlp.fc1.weight', [hidden, width]]]);
+      const keys = new Map([
+        ['patch_embed.proj.weight', [width, 3, 2, 16, 16]],
+        ['blocks.0.mlp.fc1.weight', [hidden, width]],
+      ]);
       const { mlp_ratio: ratio } = videomaeClassifier.infer(keys);
       expect(Math.trunc(width * (ratio as number))).toBe(hidden);
     }),

@@ -63,6 +63,7 @@ export async function importModel(file: string, options: ImportOptions): Promise
   const given: GivenConfig = options.config === undefined ? { config: {} } : await readConfig(options.config);
   const official = family.official(renamed);
   const keyShapes = new Map([...official].map(([key, { shape }]) => [key, shape]));
+  checkSize(options.arch, size, given.config);
   const config = { ...family.infer(keyShapes), ...size, ...given.config };
   const spec = family.spec(config, {
     ...(given.repository !== undefined && { repository: given.repository }),
@@ -113,6 +114,23 @@ async function readConfig(path: string): Promise<GivenConfig> {
   const official = value['official'];
   const repository = isObject(official) ? official['repository'] : undefined;
   return { config, ...(typeof repository === 'string' && { repository }) };
+}
+
+/** A known size and a configuration may not say different things. */
+function checkSize(
+  arch: string,
+  size: Readonly<Record<string, JsonValue>>,
+  config: Readonly<Record<string, unknown>>,
+): void {
+  for (const [name, value] of Object.entries(size)) {
+    const found = config[name] ?? value;
+    if (found === value) continue;
+    throw new EgolensError(
+      'model.config',
+      `\`${name}\`: ${arch} has ${JSON.stringify(value)}, the configuration ${JSON.stringify(found)}`,
+      { try: 'name the family instead of the size, or leave the member out' },
+    );
+  }
 }
 
 async function applyMap(tensors: StateDict, path: string): Promise<StateDict> {

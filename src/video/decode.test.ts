@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BufferPool } from '../runtime/buffers.js';
 import type { PixelRecipe, Rational, SamplingRecipe, Span } from '../types.js';
 import { decodeSamples, decodeTimes, decoderThreads, planPicture, type PassResult } from './decode.js';
+import { makeResizer, pixelPlan } from './resize.js';
 import { listPackets, openVideo, type VideoSource } from './probe.js';
 import { findTools } from './tools.js';
 import { denseStarts, readWindows, windowLayout, windowSamples, type WindowsReport } from './windows.js';
@@ -177,7 +178,7 @@ async function framesOf(source: VideoSource, pixels: PixelRecipe, rate: Rational
     frames.push(
       plan.resizers.map((resizer) => {
         const out = new Uint8Array(plan.cropWidth * plan.cropHeight * 3);
-        resizer.apply(data, plan.picture.crop, out);
+        resizer.apply(data, plan.region, out);
         return out;
       }),
     );
@@ -460,4 +461,41 @@ describe('odd inputs', () => {
 
 test('the number of decoder threads follows from the picture alone', () => {
   expect([decoderThreads(64, 48), decoderThreads(1280, 720), decoderThreads(7680, 4320)]).toEqual([1, 4, 4]);
+});
+
+describe('pixels picked out by ffmpeg', () => {
+  const clips = ['demo.mp4', 'rotated.mp4', 'anamorphic.mp4', 'vfr.mp4'];
+  const recipes: readonly PixelRecipe[] = [
+    { path: 'exact', resize: 'opencv-bilinear', to: 'short-side', size: 32, crop: 'center' },
+    { path: 'exact', resize: 'opencv-bilinear', to: 'short-side', size: 24, crop: 'three' },
+    { path: 'exact', resize: 'torch-bilinear', to: 'stretch', size: 32, crop: 'none' },
+    { path: 'exact', resize: 'torch-bicubic', to: 'stretch', size: 16, crop: 'none' },
+  ];
+  test.each(clips)('give what the resize of full frames gives: %s', async (clip) => {
+    const source = await openVideo(join('fixtures', 'videos', clip));
+    const { width, height } = source;
+    for (const rate of ['source', { num: 7, den: 1 }] as const) {
+      for (const recipe of recipes) {
+        const plan = planPicture(recipe, width, height);
+        expect(plan.picture.lattice, `${recipe.resize} ${width}x${height}`).toBeDefined();
+        const { resizedWidth, resizedHeight, crops } = pixelPlan(recipe, width, height);
+        const to = { width: resizedWidth, height: resizedHeight };
+        const full = crops.map((crop) => makeResizer(recipe.resize, { width, height }, to, crop));
+        const whole = decodeSamples(source, { rate, picture: { width, height } });
+        for await (const { data, frame } of decodeSamples(source, { rate, picture: plan.picture })) {
+          const other = await whole.next();
+          if (other.done === true) throw new Error('the full pass ended early');
+          expect(other.value.frame).toBe(frame);
+          plan.resizers.forEach((resizer, i) => {
+            const length = plan.cropWidth * plan.cropHeight * 3;
+            const [got, expected] = [new Float32Array(length), new Float32Array(length)];
+            resizer.apply(data, plan.region, got);
+            full[i]!.apply(other.value.data, { x: 0, y: 0, width, height }, expected);
+            expect(Buffer.compare(Buffer.from(got.buffer), Buffer.from(expected.buffer))).toBe(0);
+          });
+        }
+        expect((await whole.next()).done).toBe(true);
+      }
+    }
+  });
 });

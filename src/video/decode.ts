@@ -3,9 +3,20 @@ import { basename } from 'node:path';
 import { EgolensError } from '../errors.js';
 import { displayTolerance, rationalText } from '../time.js';
 import type { PixelRecipe, Rational, Seconds, Span } from '../types.js';
+import { mapFiles } from './maps.js';
 import { startFfmpeg, type FfmpegRun, type RunLimits } from './ffmpeg.js';
 import { saysTruncated, type MessageLog } from './messages.js';
-import { boundsOf, copier, makeResizer, pixelPlan, type Rect, type Resizer } from './resize.js';
+import {
+  boundsOf,
+  copier,
+  makeResizer,
+  pixelPlan,
+  unionOf,
+  type Lattice,
+  type Rect,
+  type Resizer,
+  type Size,
+} from './resize.js';
 import type { Tools } from './tools.js';
 
 /**
@@ -52,36 +63,79 @@ export function decoderThreads(width: number, height: number): number {
 
 // ---- pictures ----------------------------------------------------------------------------------------------------
 
-/** What ffmpeg does to a frame: scale it, convert it, cut out a part. */
+/** What ffmpeg does to a frame before it enters the pipe, in this order. */
 export interface Picture {
+  /** Upright, with square pixels; `scale` acts only where a stream departs from it. */
   readonly width: number;
   readonly height: number;
-  readonly flags: 'area' | 'bicubic';
-  readonly crop: Rect;
+  /** Part that is kept; all where absent. */
+  readonly crop?: Rect | undefined;
+  /** Size that the part is scaled to, by area. */
+  readonly scaled?: Size | undefined;
+  /** Pixels of the full frame that are handed out, instead of a part of it. */
+  readonly lattice?: Lattice | undefined;
 }
 
 /** How a pipe frame becomes the crops of the model. */
 export interface PicturePlan {
   readonly picture: Picture;
+  /** What a pipe frame holds, in the coordinates that the resizers read in. */
+  readonly region: Rect;
   /** One per crop; each writes [h, w, 3]. */
   readonly resizers: readonly Resizer[];
   readonly cropWidth: number;
   readonly cropHeight: number;
 }
 
-/** `fast`: ffmpeg scales (area) and crops. `exact`: full frames, of which ffmpeg hands out the part that the crops read; sizes are resized here. */
+/** Size of a frame in the pipe. */
+export function pipeSize({ width, height, crop, scaled, lattice }: Picture): Size {
+  if (lattice !== undefined) return { width: lattice.columns.length, height: lattice.rows.length };
+  return scaled ?? crop ?? { width, height };
+}
+
+/** Above this share of the pixels, picking single ones out of a frame gains nothing over handing out the whole part. */
+const sparseBelow = 0.75;
+
+/**
+ * `fast`: ffmpeg cuts out the part that the crops show and scales it, by area. `exact`: full frames, resized here; ffmpeg hands out the
+ * part, or the single pixels, that the resize reads.
+ */
 export function planPicture(recipe: PixelRecipe, width: number, height: number): PicturePlan {
   const plan = pixelPlan(recipe, width, height);
   const to = { width: plan.resizedWidth, height: plan.resizedHeight };
   const { width: cropWidth, height: cropHeight } = plan.crops[0]!;
+  const crops = { cropWidth, cropHeight };
   if (recipe.path === 'fast') {
-    const resizers = plan.crops.map(copier);
-    return { picture: { ...to, flags: 'area', crop: boundsOf(plan.crops) }, resizers, cropWidth, cropHeight };
+    const region = boundsOf(plan.crops);
+    const picture = { width, height, crop: sourcePart(region, to, { width, height }), scaled: region };
+    return { picture, region, resizers: plan.crops.map(copier), ...crops };
   }
-  const resizers = plan.crops.map((crop) => makeResizer(recipe.resize, { width, height }, to, crop));
-  // bicubic is ffmpeg's default; it acts only where pixels are not square or a stream changes its size.
-  const crop = boundsOf(resizers.map((resizer) => resizer.reads));
-  return { picture: { width, height, flags: 'bicubic', crop }, resizers, cropWidth, cropHeight };
+  const from = { width, height };
+  const resizers = plan.crops.map((crop) => makeResizer(recipe.resize, from, to, crop));
+  const region = boundsOf(resizers.map((resizer) => resizer.reads));
+  const lattice = unionOf(resizers.map((resizer) => resizer.lattice));
+  const share =
+    lattice === undefined ? 1 : (lattice.columns.length * lattice.rows.length) / (region.width * region.height);
+  if (lattice === undefined || share > sparseBelow)
+    return { picture: { width, height, crop: region }, region, resizers, ...crops };
+  return {
+    picture: { width, height, lattice },
+    region: { x: 0, y: 0, width: lattice.columns.length, height: lattice.rows.length },
+    resizers: plan.crops.map((crop) => makeResizer(recipe.resize, from, to, crop, lattice)),
+    ...crops,
+  };
+}
+
+/** The part of the source under `region` of the resized picture, on even pixels, as 4:2:0 chroma can be cut. */
+function sourcePart(region: Rect, resized: Size, source: Size): Rect {
+  const axis = (at: number, length: number, to: number, from: number): readonly [at: number, length: number] => {
+    if (length === to) return [0, from];
+    const start = 2 * Math.floor((at * from) / to / 2);
+    return [start, Math.min(from - start, Math.max(2, 2 * Math.round((length * from) / to / 2)))];
+  };
+  const [x, width] = axis(region.x, region.width, resized.width, source.width);
+  const [y, height] = axis(region.y, region.height, resized.height, source.height);
+  return { x, y, width, height };
 }
 
 // ---- the pass ----------------------------------------------------------------------------------------------------
@@ -257,11 +311,16 @@ function filterChain(
     }
     if (isSelected(plan)) filters.push(`select='${plan.take!.map((n) => `eq(n,${n})`).join('+')}'`);
   }
-  const { width, height, flags, crop } = plan.picture;
-  filters.push(`scale=${width}:${height}:flags=${flags}`, 'format=rgb24');
-  if (crop.width !== width || crop.height !== height) {
+  const { width, height, crop, scaled, lattice } = plan.picture;
+  // bicubic is ffmpeg's default; it acts only where pixels are not square or a stream changes its size.
+  filters.push(`scale=${width}:${height}:flags=bicubic`);
+  if (scaled === undefined) filters.push('format=rgb24');
+  if (crop !== undefined && (crop.width !== width || crop.height !== height)) {
     filters.push(`crop=${crop.width}:${crop.height}:${crop.x}:${crop.y}`);
   }
+  if (scaled !== undefined) filters.push(`scale=${scaled.width}:${scaled.height}:flags=area`, 'format=rgb24');
+  // The maps are stills of time 0: what comes before them would pass unmapped.
+  if (lattice !== undefined) filters.push('setpts=N[frames];[frames][1:v][2:v]remap', 'format=rgb24');
   filters.push(mark(pipeMark));
   return { filters: filters.join(','), sourceMark, pipeMark };
 }
@@ -305,14 +364,16 @@ export async function* decodeSamples(
       wake?.();
     }
   };
+  const { lattice } = plan.picture;
   await using run = await startFfmpeg(
     input.tools,
     input.path,
     {
       // No new filter graph where a stream changes its size: it would forget where it is; `scale` adapts.
       input: ['-threads', String(input.threads), '-reinit_filter', '0'],
+      maps: lattice === undefined ? [] : await mapFiles(lattice),
       output: [
-        ...['-map', `0:${input.streamIndex}`, '-an', '-sn', '-dn', '-vf', filters],
+        ...['-filter_complex', `[0:${input.streamIndex}]${filters}[out]`, '-map', '[out]', '-an', '-sn', '-dn'],
         ...input.tools.passthrough,
         ...['-pix_fmt', 'rgb24', '-c:v', 'rawvideo', '-f', 'rawvideo'],
       ],
@@ -332,11 +393,14 @@ export async function* decodeSamples(
     return knownAt[pipeFrame];
   };
 
-  const data = new Uint8Array(plan.picture.crop.width * plan.picture.crop.height * 3);
+  const { width, height } = pipeSize(plan.picture);
+  const data = new Uint8Array(width * height * 3);
   const wanted = plan.take === undefined || isSelected(plan) ? undefined : new Set(plan.take);
   const spanEnd = plan.span?.[1] ?? Infinity;
   const fixedRate = plan.rate === 'source' ? undefined : plan.rate;
   let tailCount: number | undefined;
+  /** Source frames before the span: known when its first frame is here. */
+  let spanFirst: number | undefined;
   /** Samples of the whole video; asked for only when its end is known. */
   const countNow = (rate: Rational): number =>
     (tailCount ??= sampleCountOf(endOf(timeline.times, input.claimedRate), rate, plan.span));
@@ -349,9 +413,12 @@ export async function* decodeSamples(
     const known = await markOf(pipeFrame);
     if (known === undefined) break;
     if (fixedRate === undefined) {
-      frame = known - 1;
+      // By order, not by what was known: filters with several inputs may hold frames back.
+      const sample = isSelected(plan) ? plan.take![pipeFrame]! : pipeFrame;
+      spanFirst ??= framesInSpan(timeline.times, plan.span)[0];
+      frame = spanFirst + sample;
       if (timeline.times[frame]! >= onTime(spanEnd)) stopped = true;
-      else yield { number: isSelected(plan) ? plan.take![pipeFrame]! : pipeFrame, frame, data };
+      else yield { number: sample, frame, data };
       number = pipeFrame + 1;
       continue;
     }
@@ -428,7 +495,7 @@ export async function decodeTimes(
   input: DecodeInput,
   options: RunLimits & { readonly onProgress?: ((decodedFrames: number) => void) | undefined } = {},
 ): Promise<PassResult> {
-  const picture: Picture = { width: 2, height: 2, flags: 'area', crop: { x: 0, y: 0, width: 2, height: 2 } };
+  const picture: Picture = { width: input.width, height: input.height, scaled: { width: 2, height: 2 } };
   const samples = decodeSamples(input, { rate: 'source', picture }, options);
   for (;;) {
     const next = await samples.next();

@@ -194,7 +194,12 @@ export interface FfmpegResult {
 export async function startFfmpeg(
   tools: Tools,
   path: string,
-  options: { readonly input: readonly string[]; readonly output: readonly string[] },
+  options: {
+    readonly input: readonly string[];
+    readonly output: readonly string[];
+    /** Still pictures (PGM) as further inputs, 1 and up. */
+    readonly maps?: readonly string[];
+  },
   onInfo: (text: string) => void,
   limits: RunLimits = {},
 ): Promise<FfmpegRun> {
@@ -210,6 +215,7 @@ export async function startFfmpeg(
     ...inputGuard,
     ...options.input,
   ]);
+  for (const map of options.maps ?? []) command.input(fileUrl(map)).inputOptions([...inputGuard, '-f', 'pgm_pipe']);
   command.outputOptions([...options.output]);
   let touch: () => void = () => undefined;
   command.on('stderr', (line: string) => {

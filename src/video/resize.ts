@@ -104,10 +104,26 @@ export function boundsOf(rects: readonly Rect[]): Rect {
 /** Pixels of a frame: bytes, or floats from 0 to 255. */
 export type Pixels = Uint8Array | Float32Array;
 
+/** Columns and rows of a frame, ascending. A resize without antialiasing reads only the pixels where they cross. */
+export interface Lattice {
+  readonly columns: readonly number[];
+  readonly rows: readonly number[];
+}
+
+/** What all of these lattices hold together; undefined when one of them is everything. */
+export function unionOf(lattices: readonly (Lattice | undefined)[]): Lattice | undefined {
+  const union = (lists: readonly (readonly number[])[]): number[] => [...new Set(lists.flat())].sort((a, b) => a - b);
+  const all = lattices.filter((lattice) => lattice !== undefined);
+  if (all.length < lattices.length) return undefined;
+  return { columns: union(all.map(({ columns }) => columns)), rows: union(all.map(({ rows }) => rows)) };
+}
+
 /** Resizes one frame and keeps one crop of it. */
 export interface Resizer {
   /** The part of the full frame that it reads. */
   readonly reads: Rect;
+  /** Within it the columns and rows that are read; undefined for all (antialiasing, copying). */
+  readonly lattice: Lattice | undefined;
   /**
    * @param frame rgb24 [region.height, region.width, 3]: the `region` of the full frame, which holds `reads`
    * @param out   [crop.height, crop.width, 3]; Float32Array for `torch-bilinear`, where bytes would be wrong
@@ -121,20 +137,23 @@ interface Axis {
   readonly second: Int32Array;
 }
 
-/** A resizer of frames of `from` to `to` pixels, of which `crop` is kept. Where the sizes agree, pixels are copied. */
-export function makeResizer(rule: ResizeRule, from: Size, to: Size, crop: Rect): Resizer {
+/**
+ * A resizer of frames of `from` to `to` pixels, of which `crop` is kept. Where the sizes agree, pixels are copied. With `gathered`
+ * its frames hold only the pixels of that lattice: [rows, columns, 3].
+ */
+export function makeResizer(rule: ResizeRule, from: Size, to: Size, crop: Rect, gathered?: Lattice): Resizer {
   if (from.width === to.width && from.height === to.height) return copier(crop);
   switch (rule) {
     case 'opencv-bilinear':
-      return opencvBilinear(from, to, crop);
+      return opencvBilinear(from, to, crop, gathered);
     case 'pil-bilinear':
       return pillow(from, to, crop, 1, triangle);
     case 'pil-bicubic':
       return pillow(from, to, crop, 2, keysCubic);
     case 'torch-bilinear':
-      return torchBilinear(from, to, crop);
+      return torchBilinear(from, to, crop, gathered);
     case 'torch-bicubic':
-      return torchBicubic(from, to, crop);
+      return torchBicubic(from, to, crop, gathered);
     default:
       return assertNever(rule);
   }
@@ -144,6 +163,7 @@ export function makeResizer(rule: ResizeRule, from: Size, to: Size, crop: Rect):
 export function copier(crop: Rect): Resizer {
   return {
     reads: crop,
+    lattice: undefined,
     apply(frame, region, out) {
       const row = crop.width * 3;
       for (let y = 0; y < crop.height; y++) {
@@ -161,56 +181,72 @@ function readsOf(columns: Axis, rows: Axis): Rect {
   return { x, y, width: right - x + 1, height: bottom - y + 1 };
 }
 
+/** The positions that an axis reads, and its tables over those that `gathered` holds. */
+function gather<A extends Axis & { readonly positions?: Int32Array }>(
+  axis: A,
+  gathered: readonly number[] | undefined,
+): { readonly axis: A; readonly read: readonly number[] } {
+  const tables = axis.positions === undefined ? [axis.first, axis.second] : [axis.positions];
+  const read = [...new Set(tables.flatMap((table) => [...table]))].sort((a, b) => a - b);
+  if (gathered === undefined) return { axis, read };
+  const place = new Map(gathered.map((position, i) => [position, i]));
+  const placed = (table: Int32Array): Int32Array => table.map((position) => place.get(position)!); // `read` is part of `gathered`
+  const positions = axis.positions && { positions: placed(axis.positions) };
+  return { axis: { ...axis, first: placed(axis.first), second: placed(axis.second), ...positions }, read };
+}
+
 /**
  * OpenCV's INTER_LINEAR on bytes: 11-bit weights, no antialiasing. Position in float32 = (k + 0.5) n/m - 0.5; weights
  * round-half-even(2048 w); horizontally the weight is dropped outside, vertically only row numbers are clamped.
  * Source: opencv/opencv modules/imgproc/src/resize.cpp; equal for 100 random sizes (performance.md 5).
  */
-function opencvBilinear(from: Size, to: Size, crop: Rect): Resizer {
-  const columns = opencvAxis(from.width, to.width, crop.x, crop.width, true);
-  const rows = opencvAxis(from.height, to.height, crop.y, crop.height, false);
-  const width = crop.width * 3;
-  // The two source rows of an output row, resized horizontally: 15 bits each.
-  const lines = [new Int16Array(width), new Int16Array(width)] as const;
+function opencvBilinear(from: Size, to: Size, crop: Rect, gathered: Lattice | undefined): Resizer {
+  const { axis: columns, read: readColumns } = gather(
+    opencvAxis(from.width, to.width, crop.x, crop.width, true),
+    gathered?.columns,
+  );
+  const { axis: rows, read: readRows } = gather(
+    opencvAxis(from.height, to.height, crop.y, crop.height, false),
+    gathered?.rows,
+  );
   return {
     reads: readsOf(columns, rows),
+    lattice: { columns: readColumns, rows: readRows },
     apply(frame, region, out) {
-      const held = [-1, -1];
-      let upper = 0;
+      const stride = region.width * 3;
       for (let y = 0; y < crop.height; y++) {
-        const r0 = rows.first[y]!;
-        const r1 = rows.second[y]!;
-        if (held[upper] !== r0 && held[1 - upper] === r0) upper = 1 - upper;
-        for (const [line, row] of [
-          [upper, r0],
-          [1 - upper, r1],
-        ] as const) {
-          if (held[line] === row) continue;
-          held[line] = row;
-          opencvRow(frame, ((row - region.y) * region.width - region.x) * 3, columns, lines[line]!);
-        }
-        opencvBlend(lines[upper]!, lines[1 - upper]!, rows.firstWeight[y]!, rows.secondWeight[y]!, out, y * width);
+        const upper = (rows.first[y]! - region.y) * stride - region.x * 3;
+        const lower = (rows.second[y]! - region.y) * stride - region.x * 3;
+        const weights = [rows.firstWeight[y]!, rows.secondWeight[y]!] as const;
+        opencvLine(frame, [upper, lower], weights, columns, out, y * crop.width * 3);
       }
     },
   };
 }
 
-function opencvRow(frame: Uint8Array, base: number, columns: OpencvAxis, into: Int16Array): void {
-  const { first, second, firstWeight, secondWeight } = columns;
-  for (let k = 0, o = 0; k < first.length; k++, o += 3) {
-    const a = base + first[k]! * 3;
-    const b = base + second[k]! * 3;
+/** One output row from two source rows: horizontally to 15 bits, then vertically. Both at once: nothing is stored between. */
+function opencvLine(
+  frame: Uint8Array,
+  [upper, lower]: readonly [number, number],
+  [above, below]: readonly [number, number],
+  { first, second, firstWeight, secondWeight }: OpencvAxis,
+  out: Pixels,
+  at: number,
+): void {
+  for (let k = 0, o = at; k < first.length; k++) {
+    const left = first[k]! * 3;
+    const right = second[k]! * 3;
     const wa = firstWeight[k]!;
     const wb = secondWeight[k]!;
-    into[o] = (Math.imul(frame[a]!, wa) + Math.imul(frame[b]!, wb)) >> 4;
-    into[o + 1] = (Math.imul(frame[a + 1]!, wa) + Math.imul(frame[b + 1]!, wb)) >> 4;
-    into[o + 2] = (Math.imul(frame[a + 2]!, wa) + Math.imul(frame[b + 2]!, wb)) >> 4;
-  }
-}
-
-function opencvBlend(upper: Int16Array, lower: Int16Array, w0: number, w1: number, out: Pixels, at: number): void {
-  for (let o = 0; o < upper.length; o++) {
-    out[at + o] = ((Math.imul(w0, upper[o]!) >> 16) + (Math.imul(w1, lower[o]!) >> 16) + 2) >> 2;
+    let a = upper + left;
+    let b = upper + right;
+    let c = lower + left;
+    let d = lower + right;
+    for (const end = o + 3; o < end; o++) {
+      const top = (Math.imul(frame[a++]!, wa) + Math.imul(frame[b++]!, wb)) >> 4;
+      const bottom = (Math.imul(frame[c++]!, wa) + Math.imul(frame[d++]!, wb)) >> 4;
+      out[o] = ((Math.imul(above, top) >> 16) + (Math.imul(below, bottom) >> 16) + 2) >> 2;
+    }
   }
 }
 
@@ -271,6 +307,7 @@ function pillow(from: Size, to: Size, crop: Rect, support: number, filter: (x: n
   const between = new Uint8ClampedArray(reads.height * width);
   return {
     reads,
+    lattice: undefined,
     apply(frame, region, out) {
       const stride = region.width * 3;
       for (let y = 0; y < reads.height; y++) {
@@ -351,11 +388,15 @@ function pillowAxis(
 }
 
 /** torch.nn.functional.interpolate, bilinear, half-pixel positions (align_corners=False), no antialiasing: unrounded. */
-function torchBilinear(from: Size, to: Size, crop: Rect): Resizer {
-  const columns = torchAxis(from.width, to.width, crop.x, crop.width);
-  const rows = torchAxis(from.height, to.height, crop.y, crop.height);
+function torchBilinear(from: Size, to: Size, crop: Rect, gathered: Lattice | undefined): Resizer {
+  const { axis: columns, read: readColumns } = gather(
+    torchAxis(from.width, to.width, crop.x, crop.width),
+    gathered?.columns,
+  );
+  const { axis: rows, read: readRows } = gather(torchAxis(from.height, to.height, crop.y, crop.height), gathered?.rows);
   return {
     reads: readsOf(columns, rows),
+    lattice: { columns: readColumns, rows: readRows },
     apply(frame, region, out) {
       const stride = region.width * 3;
       let o = 0;
@@ -393,12 +434,19 @@ function torchAxis(n: number, m: number, offset: number, length: number): Axis &
 }
 
 /** torchvision's tensor resize of bytes, bicubic with a = -0.75, no antialiasing: clamped, then rounded half to even. */
-function torchBicubic(from: Size, to: Size, crop: Rect): Resizer {
-  const columns = torchCubicAxis(from.width, to.width, crop.x, crop.width);
-  const rows = torchCubicAxis(from.height, to.height, crop.y, crop.height);
+function torchBicubic(from: Size, to: Size, crop: Rect, gathered: Lattice | undefined): Resizer {
+  const { axis: columns, read: readColumns } = gather(
+    torchCubicAxis(from.width, to.width, crop.x, crop.width),
+    gathered?.columns,
+  );
+  const { axis: rows, read: readRows } = gather(
+    torchCubicAxis(from.height, to.height, crop.y, crop.height),
+    gathered?.rows,
+  );
   const between = new Float64Array(4);
   return {
     reads: readsOf(columns, rows),
+    lattice: { columns: readColumns, rows: readRows },
     apply(frame, region, out) {
       const stride = region.width * 3;
       let o = 0;

@@ -179,7 +179,7 @@ async function fromPackage(name: 'ffmpeg' | 'ffprobe', folder: string | undefine
 }
 
 /** A folder for scripts and copied programs: in the cache, else a private one under the temporary folder. */
-async function writableFolder(environment: ToolEnvironment): Promise<string | undefined> {
+export async function writableFolder(environment: ToolEnvironment): Promise<string | undefined> {
   const user = process.getuid?.() ?? 0;
   for (const folder of [join(cacheFolder(environment), 'run'), join(tmpdir(), `egolens-${user}`)]) {
     try {

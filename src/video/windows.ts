@@ -168,7 +168,7 @@ function frameStore(slots: number, plan: PicturePlan, layout: WindowLayout): Fra
   return {
     put(slot, data) {
       plan.resizers.forEach((resizer, crop) => {
-        resizer.apply(data, plan.picture.crop, frame(slot, crop));
+        resizer.apply(data, plan.region, frame(slot, crop));
       });
     },
     copy(slot, crop, out, at) {

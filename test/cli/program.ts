@@ -70,14 +70,19 @@ function environment(mark: string, options: RunOptions): NodeJS.ProcessEnv {
 
 /** Starts `node bin/run.js ARGS`. What is left of it goes when the test ends. */
 export function start(args: readonly string[], options: RunOptions = {}): Running {
+  const running = launch(args, options);
+  onTestFinished(() => {
+    running.child.kill('SIGKILL');
+  });
+  return running;
+}
+
+function launch(args: readonly string[], options: RunOptions): Running {
   const mark = randomUUID();
   const child = spawn(process.execPath, [programFile, ...args], {
     cwd: options.cwd ?? packageRoot,
     env: environment(mark, options),
     stdio: ['pipe', 'pipe', 'pipe'],
-  });
-  onTestFinished(() => {
-    child.kill('SIGKILL');
   });
   const said = { stdout: '', stderr: '' };
   for (const stream of ['stdout', 'stderr'] as const) {
@@ -105,9 +110,9 @@ export function start(args: readonly string[], options: RunOptions = {}): Runnin
   };
 }
 
-/** Runs `node bin/run.js ARGS` to its end. */
+/** Runs `node bin/run.js ARGS` to its end; also in hooks. */
 export async function run(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
-  return await start(args, options).ended;
+  return await launch(args, options).ended;
 }
 
 /** Runs a line of sh in which `egolens` is the program; for pipes and closed streams. */
@@ -225,4 +230,25 @@ export async function decoded(program: Running): Promise<void> {
 /** No process that the program started outlives it by more than 1.5 s. */
 export async function nobodyLeft(program: Running): Promise<void> {
   await until(() => program.descendants().length === 0, 'the end of all children', 1500);
+}
+
+/** Runs to the end and watches the largest resident memory of the program itself, its children apart, in MiB. Linux only. */
+export async function peakResident(running: Running): Promise<Ended & { readonly peak: number }> {
+  let peak = 0;
+  let ended: Ended | undefined;
+  void running.ended.then((how) => (ended = how));
+  await until(
+    () => {
+      try {
+        const status = readFileSync(`/proc/${running.pid}/status`, 'utf8');
+        peak = Math.max(peak, Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) / 1024);
+      } catch {
+        // gone
+      }
+      return ended !== undefined;
+    },
+    'the end of the program',
+    800_000,
+  );
+  return { ...(await running.ended), peak };
 }

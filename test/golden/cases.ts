@@ -31,10 +31,19 @@ export function discoverCases(folder: string): GoldenCase[] {
       .flatMap((entry): GoldenCase[] => {
         const path = join(root, entry);
         const name = `${area}/${entry.replace(/\.json$/, '')}`;
-        if (area === 'ego4d') return [{ name, family: `ego4d/${entry}`, path }];
+        if (area === 'ego4d') return taskCases(name, path);
         return [{ name, family: `${area}/${familyIn(path) ?? entry.replace(/\.json$/, '')}`, path }];
       });
   });
+}
+
+/** Every folder of a task is a case; a task whose files lie in its own folder is one. */
+function taskCases(family: string, path: string): GoldenCase[] {
+  const folders = readdirSync(path, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  if (folders.length === 0) return [{ name: family, family, path }];
+  return folders
+    .map((folder) => ({ name: `${family}/${folder.name}`, family, path: join(path, folder.name) }))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 function familyIn(path: string): string | undefined {

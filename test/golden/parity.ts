@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { discoverCases, isPending } from './cases.js';
+import { ego4dRunners } from './ego4d.js';
 import { encoderRunners } from './encoder.js';
 import { report, type Runner } from './results.js';
 
-const runners: Readonly<Record<string, Runner>> = { ...encoderRunners };
+const runners: Readonly<Record<string, Runner>> = { ...encoderRunners, ...ego4dRunners };
 
 /**
  * Parity with the official code over one folder of golden data: every case that is there, by listing.

@@ -1,0 +1,76 @@
+/**
+ * Recognition over a labelled list: top-1 and top-5 accuracy, and the mean over classes of top-1.
+ *
+ * Truth: `[{id, label}]` or `{id: label}`; a label is its name, or its number. Predictions: records of `recognize`, or lists of
+ * labels by id. A video without a prediction is a miss.
+ */
+import { accuracy, countByClass, meanClassAccuracy } from '../src/metrics/classes.js';
+import type { Challenge, EvalOptions, Evaluation, JsonDocument, Nested, Prepared, Score, TieRule } from '../src/types.js';
+import { onlyDocument } from './ego4d/fields.js';
+import { fault, NameTable } from './reading.js';
+import { checkRankedLists, coverageNotes, ranker, readRankedLists, readWanted, tiedAnswers, type ListForm } from './ranked-lists.js';
+
+const form: ListForm = { keyWord: 'video', nameWord: 'label', keys: ['id', 'input'], names: ['label', 'label_id'] };
+
+/** Recognition as a scored task. */
+export const recognition: Challenge = {
+  task: 'recognition',
+  summary: 'Recognition: top-1, top-5 and mean class accuracy over a labelled list',
+  primary: { metric: 'top1', higherIsBetter: true },
+  check: (kind, document, against) => checkRankedLists(kind, document, against, form),
+  prepare,
+};
+
+function prepare(truth: readonly JsonDocument[], predictions: readonly JsonDocument[]): Prepared {
+  const truthFile = onlyDocument(truth, 'the labelled list');
+  const wanted = readWanted(truthFile, form);
+  if (wanted.size === 0) throw fault(truthFile, '', 'at least one video', truthFile.value, 'shares of nothing are undefined');
+  const lists = readRankedLists(onlyDocument(predictions, 'the predicted labels'), form);
+  const ranksOf = ranker(wanted, lists);
+  const labels = new NameTable();
+  const units = [...wanted.keys()];
+  const classes = Int32Array.from(wanted, ([id, names]) => {
+    const [label] = names;
+    if (names.size === 1) return labels.add(String(label));
+    throw fault(truthFile, '', `one label for \`${id}\``, [...names], 'a video has one label; leave the others out');
+  });
+  const rows = (ties: TieRule, weights?: Int32Array): Score[] => {
+    const ranks = ranksOf(ties);
+    const within = (k: number) => Uint8Array.from(ranks, (rank) => Number(rank <= k));
+    const best = countByClass(classes, within(1), labels.size, weights);
+    return [
+      { metric: 'top1', value: accuracy(best) },
+      { metric: 'top5', value: accuracy(countByClass(classes, within(5), labels.size, weights)) },
+      { metric: 'mean_class_accuracy', value: meanClassAccuracy(best) },
+    ];
+  };
+  const numbers = (ties: TieRule): Nested => Object.fromEntries(rows(ties).map(({ metric, value }) => [metric, value]));
+  const evaluate = ({ ties, detail }: EvalOptions): Evaluation => {
+    const ranks = ranksOf(ties);
+    const counts = countByClass(classes, Uint8Array.from(ranks, (rank) => Number(rank === 1)), labels.size);
+    return {
+      official: { ...numbers(ties), num_videos: units.length, num_classes: labels.size },
+      corrected: null,
+      rows: rows(ties),
+      ties: { tied: tiedAnswers(lists.values()), first: numbers('first'), last: numbers('last') },
+      ...(detail
+        ? {
+            perClass: labels.names.map((label, c) => ({
+              metric: 'top1',
+              value: counts.hits[c]! / counts.items[c]!,
+              at: { label, videos: counts.items[c]! },
+            })),
+            perItem: units.map((item, i) => ({ metric: 'rank', value: ranks[i]!, at: { item } })),
+          }
+        : {}),
+      notes: coverageNotes(wanted, lists, form),
+    };
+  };
+  return { units, evaluate, resample: (sample, ties) => rows(ties, repeatsOf(sample, units.length)) };
+}
+
+function repeatsOf(sample: Int32Array, count: number): Int32Array {
+  const repeats = new Int32Array(count);
+  for (const unit of sample) repeats[unit]!++;
+  return repeats;
+}
