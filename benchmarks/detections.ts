@@ -25,6 +25,7 @@ export interface DetectionTruth {
   readonly spans: LabelledSpans;
 }
 
+/** Predictions of labels that the truth holds, and what was left out. */
 export interface DetectionGuesses {
   /** Those whose label is in the truth, in file order; a unit that is not in the truth has a number past its units. */
   readonly spans: ScoredSpans;

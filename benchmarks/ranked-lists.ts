@@ -6,6 +6,7 @@ import { findingList, type FindingList } from '../src/findings.js';
 import { fallingOrder, tiedCount } from '../src/metrics/order.js';
 import type { DocumentKind, Finding, JsonDocument, TieRule } from '../src/types.js';
 import { checkFinite, checkIds, pointer, shown } from './ego4d/checks.js';
+import { castFiles, needed } from './ego4d/by-id.js';
 import { fault, isObject, numberAt, type JsonObject } from './reading.js';
 
 type Name = string | number;
@@ -27,6 +28,12 @@ export interface RankedList {
   readonly names: (readonly Name[])[];
   /** One for each, or none at all: then the list is best first. */
   readonly scores: number[];
+}
+
+/** The one file of a side, whatever it holds. */
+export function onlyFile(documents: readonly JsonDocument[], what: string): JsonDocument {
+  const role = { what, is: () => true };
+  return needed(castFiles(documents, { role }).role, role);
 }
 
 /**
@@ -137,7 +144,12 @@ export function checkRankedLists(
   if (against === undefined || kind === 'annotations') return list.all();
   const asked = new Set<string>();
   checkEntries(findingList(undefined, 0), against.value, form)[0].forEach((key) => asked.add(key));
-  checkIds(list, asked, keys, (i) => places[i]!, { what: form.keyWord, within: '', missing: 'warning', repeated: false });
+  checkIds(list, asked, keys, (i) => places[i]!, {
+    what: form.keyWord,
+    within: '',
+    missing: 'warning',
+    repeated: false,
+  });
   return list.all();
 }
 
@@ -192,7 +204,7 @@ function visitEntries(
       else if (answers.length === 0) entry(key, undefined, () => pointer(key));
       else answers.forEach((answer: unknown, i) => entry(key, answer, () => pointer(key, i)));
     }
-  } else throw fault(document, '', expectation(form), value, `give a file of this task`);
+  } else throw fault(document, '', expectation(form), value, 'give a file of this task');
 }
 
 function keyOf(item: JsonObject, { keys }: ListForm): string | undefined {

@@ -3,8 +3,10 @@ import { EgolensError, type ErrorCode } from '../src/errors.js';
 import type { JsonDocument } from '../src/types.js';
 import { shown } from './ego4d/checks.js';
 
+/** A JSON object whose members are not checked yet. */
 export type JsonObject = Readonly<Record<string, unknown>>;
 
+/** Is the value a JSON object, and no list? */
 export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

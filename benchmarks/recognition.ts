@@ -5,10 +5,27 @@
  * labels by id. A video without a prediction is a miss.
  */
 import { accuracy, countByClass, meanClassAccuracy } from '../src/metrics/classes.js';
-import type { Challenge, EvalOptions, Evaluation, JsonDocument, Nested, Prepared, Score, TieRule } from '../src/types.js';
-import { onlyDocument } from './ego4d/fields.js';
+import type {
+  Challenge,
+  EvalOptions,
+  Evaluation,
+  JsonDocument,
+  Nested,
+  Prepared,
+  Score,
+  TieRule,
+} from '../src/types.js';
 import { fault, NameTable } from './reading.js';
-import { checkRankedLists, coverageNotes, ranker, readRankedLists, readWanted, tiedAnswers, type ListForm } from './ranked-lists.js';
+import {
+  checkRankedLists,
+  coverageNotes,
+  onlyFile,
+  ranker,
+  readRankedLists,
+  readWanted,
+  tiedAnswers,
+  type ListForm,
+} from './ranked-lists.js';
 
 const form: ListForm = { keyWord: 'video', nameWord: 'label', keys: ['id', 'input'], names: ['label', 'label_id'] };
 
@@ -22,10 +39,11 @@ export const recognition: Challenge = {
 };
 
 function prepare(truth: readonly JsonDocument[], predictions: readonly JsonDocument[]): Prepared {
-  const truthFile = onlyDocument(truth, 'the labelled list');
+  const truthFile = onlyFile(truth, 'the labelled list');
   const wanted = readWanted(truthFile, form);
-  if (wanted.size === 0) throw fault(truthFile, '', 'at least one video', truthFile.value, 'shares of nothing are undefined');
-  const lists = readRankedLists(onlyDocument(predictions, 'the predicted labels'), form);
+  if (wanted.size === 0)
+    throw fault(truthFile, '', 'at least one video', truthFile.value, 'shares of nothing are undefined');
+  const lists = readRankedLists(onlyFile(predictions, 'the predicted labels'), form);
   const ranksOf = ranker(wanted, lists);
   const labels = new NameTable();
   const units = [...wanted.keys()];
@@ -47,7 +65,11 @@ function prepare(truth: readonly JsonDocument[], predictions: readonly JsonDocum
   const numbers = (ties: TieRule): Nested => Object.fromEntries(rows(ties).map(({ metric, value }) => [metric, value]));
   const evaluate = ({ ties, detail }: EvalOptions): Evaluation => {
     const ranks = ranksOf(ties);
-    const counts = countByClass(classes, Uint8Array.from(ranks, (rank) => Number(rank === 1)), labels.size);
+    const counts = countByClass(
+      classes,
+      Uint8Array.from(ranks, (rank) => Number(rank === 1)),
+      labels.size,
+    );
     return {
       official: { ...numbers(ties), num_videos: units.length, num_classes: labels.size },
       corrected: null,

@@ -8,6 +8,7 @@ export interface Owner {
   readonly uid: string;
 }
 
+/** A fault of the record with that index (from 0), which messages count from 1. */
 export function recordFault(index: number, what: string, hint: string): EgolensError {
   return new EgolensError('data.invalid', `record ${index + 1}: ${what}`, { try: hint });
 }

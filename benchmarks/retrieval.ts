@@ -5,10 +5,27 @@
  * query, scored or best first. An item that is not listed has an infinite rank.
  */
 import { median } from '../src/metrics/classes.js';
-import type { Challenge, EvalOptions, Evaluation, JsonDocument, Nested, Prepared, Score, TieRule } from '../src/types.js';
-import { onlyDocument } from './ego4d/fields.js';
+import type {
+  Challenge,
+  EvalOptions,
+  Evaluation,
+  JsonDocument,
+  Nested,
+  Prepared,
+  Score,
+  TieRule,
+} from '../src/types.js';
 import { fault } from './reading.js';
-import { checkRankedLists, coverageNotes, ranker, readRankedLists, readWanted, tiedAnswers, type ListForm } from './ranked-lists.js';
+import {
+  checkRankedLists,
+  coverageNotes,
+  onlyFile,
+  ranker,
+  readRankedLists,
+  readWanted,
+  tiedAnswers,
+  type ListForm,
+} from './ranked-lists.js';
 
 const form: ListForm = { keyWord: 'query', nameWord: 'item', keys: ['query', 'id'], names: ['item', 'input'] };
 const depths = [1, 5, 10] as const;
@@ -23,10 +40,11 @@ export const retrieval: Challenge = {
 };
 
 function prepare(truth: readonly JsonDocument[], predictions: readonly JsonDocument[]): Prepared {
-  const truthFile = onlyDocument(truth, 'the right items by query');
+  const truthFile = onlyFile(truth, 'the right items by query');
   const wanted = readWanted(truthFile, form);
-  if (wanted.size === 0) throw fault(truthFile, '', 'at least one query', truthFile.value, 'shares of nothing are undefined');
-  const lists = readRankedLists(onlyDocument(predictions, 'the items found for each query'), form);
+  if (wanted.size === 0)
+    throw fault(truthFile, '', 'at least one query', truthFile.value, 'shares of nothing are undefined');
+  const lists = readRankedLists(onlyFile(predictions, 'the items found for each query'), form);
   const ranksOf = ranker(wanted, lists);
   const units = [...wanted.keys()];
   const numbers = (ties: TieRule): Nested =>

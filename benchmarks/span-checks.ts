@@ -10,6 +10,7 @@ export interface SpanReference {
   readonly duration: number | undefined;
 }
 
+/** What a list of predictions is held to. */
 export interface SpanListRules {
   /** Labels that the truth holds; undefined where none is known. */
   readonly labels?: ReadonlySet<string>;

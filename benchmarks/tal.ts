@@ -26,6 +26,7 @@ import { checkActivities } from './tal-checks.js';
 
 const thresholds = linspace(0.5, 0.95, 10);
 
+/** Temporal action localisation; truth and predictions in the form of ActivityNet, or our own moments. */
 export const tal: Challenge = {
   task: 'tal',
   summary: 'Temporal action localisation (ActivityNet): mAP at tIoU 0.5:0.05:0.95',

@@ -28,7 +28,6 @@ test('gives what JSON.parse gives, whatever the layout', () => {
       const document = parseJson('a.json', json);
       expect(document.value).toEqual(JSON.parse(json));
       expect(document.findings.filter(({ code }) => code !== 'json.integer' && code !== 'json.surrogate')).toEqual([]);
-      expect(parseJson('a.json', json, { check: 'values' }).value).toEqual(JSON.parse(json));
     }),
   );
 });
@@ -71,7 +70,6 @@ test('NaN and infinities pass as in Python, and each is told with its place', ()
     ['/a~1b/2', 2, '`-Infinity`'],
     ['/c', 3, '`Infinity`'],
   ]);
-  expect(parseJson('a.json', '[NaN]', { check: 'values' }).value).toEqual([NaN]);
   for (const text of ['[nan]', '[-NaN]', '[inf]', '[+Infinity]', '[Infinit]']) {
     expect(failure(text).code).toBe('data.invalid');
   }
@@ -219,7 +217,6 @@ test('what is no UTF-8 is refused at its byte', () => {
     Buffer.from('"}'),
   ]);
   expect(failure(bytes).message).toContain('line 2, column 7: expected UTF-8, found the byte 0xc3');
-  expect(() => parseJson('a.json', bytes, { check: 'values' })).toThrow('expected UTF-8');
 });
 
 test('nesting has a limit, far from that of the stack', () => {
@@ -257,7 +254,8 @@ test('no line is told of what is not there', () => {
     ...new Array<undefined>(6).fill(undefined),
   ]);
   expect(parseJson('a.json', '{"a": 1}\n').line('/a')).toBe(1);
-  expect(parseJson('a.json', '{"a": 1}', { check: 'values' }).line('/a')).toBeUndefined();
+  expect(parseJson('a.json', '{"a": 1}', { check: 'values' }).line('/a')).toBe(1);
+  expect(parseJson('a.json', '{\n"a": 1}', { check: 'values' }).line('/a')).toBeUndefined();
 });
 
 test('tells the order of keys that look like integers, of small and of large objects', () => {

@@ -94,7 +94,11 @@ export function recordsById(
     }
     const before = found.get(id);
     if (before !== undefined) {
-      throw recordFault(index, `\`${id}\` comes a second time, before in record ${before.index + 1}`, 'remove one of them');
+      throw recordFault(
+        index,
+        `\`${id}\` comes a second time, before in record ${before.index + 1}`,
+        'remove one of them',
+      );
     }
     found.set(id, { record, index });
   });
@@ -159,6 +163,10 @@ export function readReference<T>(list: FindingList, against: JsonDocument, read:
     if (!(error instanceof EgolensError)) throw error;
     found = error.message;
   }
-  list.error('reference.unreadable', () => ({ at: '', expected: 'the annotation file of this task to compare with', found }));
+  list.error('reference.unreadable', () => ({
+    at: '',
+    expected: 'the annotation file of this task to compare with',
+    found,
+  }));
   return undefined;
 }

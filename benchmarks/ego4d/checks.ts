@@ -30,6 +30,7 @@ export interface Coverage {
   readonly percent: number;
 }
 
+/** How `checkIds` speaks of ids, and what it takes as a fault. */
 export interface IdRules {
   /** What an id is, for messages: `clip_uid`, `query`. */
   readonly what: string;

@@ -5,7 +5,14 @@ import type { DocumentKind, Finding, JsonDocument } from '../../src/types.js';
 import { isObject, type JsonObject } from '../reading.js';
 import { checkForm, checkNoEnvelope, checkNotEmpty, readReference } from './by-id.js';
 import { checkFinite, checkIds, pointer, shown } from './checks.js';
-import { isAnnotated, keyFrames, looksLikeOneView, readInstances, widestFrame } from './fhp-instances.js';
+import {
+  isAnnotated,
+  keyFrames,
+  largestMagnitude,
+  looksLikeOneView,
+  readInstances,
+  widestFrame,
+} from './fhp-instances.js';
 
 /** A sum over 30 views beyond this is no place in a picture. */
 const largestSum = 30 * 2 * widestFrame;
@@ -43,7 +50,11 @@ function checkAnswers(
   if (asked === undefined) {
     for (const key of keys) {
       if (/^[^_]+_-?\d+$/.test(key)) continue;
-      list.error('key.form', () => ({ at: pointer(key), expected: '`<clip_id>_<pre_45 frame - 1>`', found: `\`${key}\`` }));
+      list.error('key.form', () => ({
+        at: pointer(key),
+        expected: '`<clip_id>_<pre_45 frame - 1>`',
+        found: `\`${key}\``,
+      }));
     }
     return;
   }
@@ -58,7 +69,12 @@ function checkAnswers(
 /** Are the values a list of finite numbers? */
 function checkVector(list: FindingList, key: string, values: unknown): boolean {
   if (!Array.isArray(values)) {
-    list.error('field.type', () => ({ at: pointer(key), expected: `a list of ${handNumbers} numbers`, found: shown(values), hint: vectorHint }));
+    list.error('field.type', () => ({
+      at: pointer(key),
+      expected: `a list of ${handNumbers} numbers`,
+      found: shown(values),
+      hint: vectorHint,
+    }));
     return false;
   }
   if (values.length !== handNumbers) {
@@ -90,20 +106,25 @@ function checkVector(list: FindingList, key: string, values: unknown): boolean {
 }
 
 /** Values of one view where sums over 30 are read: of the whole file, or of single items among others. */
-function checkScale(list: FindingList, items: readonly { readonly key: string; readonly values: readonly number[] }[]): void {
+function checkScale(
+  list: FindingList,
+  items: readonly { readonly key: string; readonly values: readonly number[] }[],
+): void {
   const small = items.filter(({ values }) => looksLikeOneView(values));
   if (small.length === 0) return;
-  const detail = (values: readonly number[]) => ({
+  const detail = (largest: number) => ({
     expected: 'sums over 30 views, which the evaluator divides by 30',
-    found: `nothing above \`${Math.max(...values.map(Math.abs))}\``,
+    found: `nothing above \`${largest}\``,
     hint: 'these look like pixels of one view: `submit fhp --fhp-scale sum` multiplies them',
   });
   if (small.length === items.length) {
-    const largest = small.reduce((most, { values }) => Math.max(most, ...values.map(Math.abs)), 0);
-    list.warning('values.scale', () => ({ at: '', ...detail([largest]) }));
+    const largest = small.reduce((most, { values }) => Math.max(most, largestMagnitude(values)), 0);
+    list.warning('values.scale', () => ({ at: '', ...detail(largest) }));
     return;
   }
-  for (const { key, values } of small) list.warning('values.scale', () => ({ at: pointer(key), ...detail(values) }));
+  for (const { key, values } of small) {
+    list.warning('values.scale', () => ({ at: pointer(key), ...detail(largestMagnitude(values)) }));
+  }
 }
 
 /** Keys of the reference: the annotations, or a file of labels by key. */
@@ -124,7 +145,11 @@ function checkAnnotations(list: FindingList, value: unknown): void {
   const places: string[] = [];
   for (const [c, clip] of (value['clips'] as readonly unknown[]).entries()) {
     if (!isObject(clip) || !Array.isArray(clip['frames'])) {
-      list.error('field.type', () => ({ at: pointer('clips', c), expected: 'a clip with a list `frames`', found: shown(clip) }));
+      list.error('field.type', () => ({
+        at: pointer('clips', c),
+        expected: 'a clip with a list `frames`',
+        found: shown(clip),
+      }));
       continue;
     }
     for (const [f, item] of (clip['frames'] as readonly unknown[]).entries()) {
@@ -159,7 +184,11 @@ function checkKeyFrames(list: FindingList, item: JsonObject, at: string): void {
     const { frame, boxes } = keyFrame;
     if (typeof frame === 'number') {
       if (frame < before) {
-        list.warning('order.time', () => ({ at: `${at}/${name}/frame`, expected: `at least \`${before}\``, found: shown(frame) }));
+        list.warning('order.time', () => ({
+          at: `${at}/${name}/frame`,
+          expected: `at least \`${before}\``,
+          found: shown(frame),
+        }));
       }
       before = frame;
     }
@@ -174,7 +203,11 @@ function checkKeyFrames(list: FindingList, item: JsonObject, at: string): void {
 
 function checkHands(list: FindingList, box: unknown, at: string): void {
   if (!isObject(box)) {
-    list.error('field.type', () => ({ at, expected: '{left_hand: [x, y]} or {right_hand: [x, y]}', found: shown(box) }));
+    list.error('field.type', () => ({
+      at,
+      expected: '{left_hand: [x, y]} or {right_hand: [x, y]}',
+      found: shown(box),
+    }));
     return;
   }
   for (const [field, centre] of Object.entries(box)) {

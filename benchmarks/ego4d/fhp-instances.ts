@@ -7,6 +7,7 @@ import { pointer } from './checks.js';
 /** Key frames of an item, in the order of the 20 numbers. */
 export const keyFrames = ['pre_45', 'pre_30', 'pre_15', 'pre_frame', 'contact_frame'] as const;
 
+/** One item: a moment before a contact, with its truth. */
 export interface HandInstance {
   /** `<clip_id>_<pre_45 frame - 1>`: the input ends at that frame. */
   readonly key: string;
@@ -34,7 +35,12 @@ export function readInstances(document: JsonDocument): HandInstance[] {
   const root = objectAt(document, document.value, () => '', 'give the annotations of Future Hand Prediction');
   const clips = listAt(document, root['clips'], () => '/clips', 'give the annotations of Future Hand Prediction');
   return clips.flatMap((value, c) => {
-    const clip = objectAt(document, value, () => pointer('clips', c), 'a clip is {clip_id, clip_uid, video_uid, frames}');
+    const clip = objectAt(
+      document,
+      value,
+      () => pointer('clips', c),
+      'a clip is {clip_id, clip_uid, video_uid, frames}',
+    );
     const id = clip['clip_id'];
     if (typeof id !== 'number' && typeof id !== 'string') {
       throw fault(document, pointer('clips', c, 'clip_id'), 'a whole number', id, 'keys begin with it');
@@ -45,7 +51,12 @@ export function readInstances(document: JsonDocument): HandInstance[] {
       const at = pointer('clips', c, 'frames', f);
       const frame = objectAt(document, item, () => at, 'an item holds its key frames by name');
       if (!isObject(frame['pre_45'])) return [];
-      const number = numberAt(document, frame['pre_45']['frame'], () => `${at}/pre_45/frame`, 'keys end with it, less one');
+      const number = numberAt(
+        document,
+        frame['pre_45']['frame'],
+        () => `${at}/pre_45/frame`,
+        'keys end with it, less one',
+      );
       return [{ key: `${id}_${number - 1}`, videoUid, at, points: pointsOf(document, frame, at) }];
     });
   });
@@ -78,7 +89,13 @@ export const widestFrame = 4096;
 
 /** Are all of these values so small that they must be pixels of one view, or shares of the picture? */
 export function looksLikeOneView(values: ArrayLike<number>): boolean {
+  const largest = largestMagnitude(values);
+  return largest > 0 && largest < widestFrame;
+}
+
+/** Largest absolute value; 0 of nothing. */
+export function largestMagnitude(values: ArrayLike<number>): number {
   let largest = 0;
   for (let i = 0; i < values.length; i++) largest = Math.max(largest, Math.abs(values[i]!));
-  return largest > 0 && largest < widestFrame;
+  return largest;
 }

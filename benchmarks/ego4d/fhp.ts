@@ -79,10 +79,7 @@ function prepare(truth: readonly JsonDocument[], predictions: readonly JsonDocum
       unitSums ??= sumsByUnit(data);
       const sums = unitSums;
       const drawn = Array.from(sample, (unit) => sums[unit]!);
-      return rowsOf(
-        addSums(drawn.map(([all]) => all)),
-        addSums(drawn.map(([, contact]) => contact)),
-      );
+      return rowsOf(addSums(drawn.map(([all]) => all)), addSums(drawn.map(([, contact]) => contact)));
     },
   };
 }
@@ -170,7 +167,8 @@ function readHands(
   const document = needed(castFiles(predictions, predictionRoles).submission, predictionRoles.submission);
   const instances = annotations === undefined ? [] : readInstances(annotations);
   const instanceByKey = new Map(instances.map((instance) => [instance.key, instance]));
-  const labelByKey = labels === undefined ? undefined : objectAt(labels, labels.value, () => '', 'a label is 20 numbers');
+  const labelByKey =
+    labels === undefined ? undefined : objectAt(labels, labels.value, () => '', 'a label is 20 numbers');
   const asked = labelByKey === undefined ? instances.map(({ key }) => key) : Object.keys(labelByKey);
 
   const views = options.fhpScale === 'mean' ? 1 : viewCount;
@@ -251,7 +249,9 @@ function putNumbers(document: JsonDocument, value: unknown, at: () => string, in
  * Missing keys are filled with the mean of the others, the best guess that knows nothing of the clip.
  */
 function submission(records: readonly JsonObject[], test: JsonDocument, options: SubmissionOptions): Submission {
-  const instances = readInstances(needed(castFiles([test], { annotations: roles.annotations }).annotations, roles.annotations));
+  const instances = readInstances(
+    needed(castFiles([test], { annotations: roles.annotations }).annotations, roles.annotations),
+  );
   const asked = [...new Set(instances.map(({ key }: HandInstance) => key))];
   const views = options.fhpScale === 'mean' ? 1 : viewCount;
   const { points, missing } = pointsByKey(records, asked, test.name, views);
@@ -262,7 +262,10 @@ function submission(records: readonly JsonObject[], test: JsonDocument, options:
       return values === undefined ? [] : [[key, values.map(float)]];
     }),
   );
-  const scale = views === 1 ? 'pixels of one view (`--fhp-scale mean`)' : `sums over ${views} views, as the evaluator divides by ${views}`;
+  const scale =
+    views === 1
+      ? 'pixels of one view (`--fhp-scale mean`)'
+      : `sums over ${views} views, as the evaluator divides by ${views}`;
   return {
     json,
     counts: {
@@ -297,7 +300,10 @@ function pointsByKey(
     if (values === undefined) {
       throw recordFault(index, '`points`: expected finite numbers [5][left, right][x, y]', 'write pixels of one view');
     }
-    points.set(key, values.map((value) => value * views));
+    points.set(
+      key,
+      values.map((value) => value * views),
+    );
   }
   return { points, missing };
 }

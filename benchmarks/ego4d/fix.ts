@@ -257,9 +257,9 @@ function scoreOf(item: unknown): number | undefined {
 function byFallingScore(items: Items, original: Items, at: string, changes: FindingList): Items {
   const order = fallingOrder(items.map(scoreOf));
   if (order === undefined) return items;
-  const first = order.findIndex((from, to) => from !== to);
+  const first = order.findIndex((from, to) => from !== to); // there is one
   changes.warning('fix.order', () => ({
-    at: `${at}${pointer(original.indexOf(items[first]))}`,
+    at: `${at}${pointer(original.indexOf(items[order[first]!]))}`,
     expected: 'items by falling score',
     found: 'another order',
   }));

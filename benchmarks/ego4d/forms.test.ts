@@ -186,9 +186,10 @@ describe.skipIf(golden === undefined)('golden files', () => {
       const form = formFor(task, kind, value);
       if (form === undefined) throw new Error('no form');
       let mutations = 0;
-      for (const { at, apply } of mutationsOf(value, (await schemaOf(form.schema)).wants)) {
+      for (const mutation of mutationsOf(value, (await schemaOf(form.schema)).wants)) {
         const changed: unknown = structuredClone(value);
-        const pointer = apply(changed);
+        const { at } = mutation;
+        const pointer = mutation.apply(changed);
         const document = documentOf(changed);
         const found = await schemaFindings(form.schema, document);
         expect({ at, found: found.map((finding) => finding.at) }).toEqual({
@@ -228,7 +229,7 @@ async function schemaOf(
     return resolve((schema['$defs'] as Readonly<Record<string, Schema>>)[name]);
   };
   return {
-    wants(path) {
+    wants: (path) => {
       let at = resolve(schema);
       for (const key of path) {
         const properties = at?.['properties'] as Readonly<Record<string, Schema>> | undefined;

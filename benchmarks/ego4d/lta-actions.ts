@@ -17,6 +17,7 @@ export interface ActionList {
   readonly clipOf: Int32Array;
 }
 
+/** One clip and where its actions stand in the list. */
 export interface ActionClip {
   readonly uid: string;
   readonly videoUid: string;
@@ -33,7 +34,9 @@ export function isActionFile(value: unknown): value is JsonObject {
 }
 
 /** Is this the file of class names? */
-export function isTaxonomy(value: unknown): value is { readonly verbs: readonly unknown[]; readonly nouns: readonly unknown[] } {
+export function isTaxonomy(
+  value: unknown,
+): value is { readonly verbs: readonly unknown[]; readonly nouns: readonly unknown[] } {
   return isObject(value) && Array.isArray(value['verbs']) && Array.isArray(value['nouns']);
 }
 
@@ -46,7 +49,10 @@ export function keyOf(clipUid: string, actionIndex: number): string {
 export function readActions(document: JsonDocument): ActionList {
   const root = objectAt(document, document.value, () => '', 'give the annotations of Long-Term Anticipation');
   const list = listAt(document, root['clips'], () => '/clips', 'give the annotations of Long-Term Anticipation');
-  const byClip = new Map<string, { videoUid: string; members: { index: number; file: number; action: JsonObject }[] }>();
+  const byClip = new Map<
+    string,
+    { videoUid: string; members: { index: number; file: number; action: JsonObject }[] }
+  >();
   list.forEach((value, file) => {
     const at = (field: string): string => pointer('clips', file, field);
     const action = objectAt(document, value, () => pointer('clips', file), 'an entry is one action of a clip');
@@ -116,11 +122,22 @@ export function inferInputActions(list: ActionList, keys: Iterable<string>): num
 }
 
 /** A label of an action; classes are numbered from 0. */
-export function labelAt(document: JsonDocument, list: ActionList, place: number, field: 'verb_label' | 'noun_label'): number {
+export function labelAt(
+  document: JsonDocument,
+  list: ActionList,
+  place: number,
+  field: 'verb_label' | 'noun_label',
+): number {
   const value = list.actions[place]![field];
   if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= largestLabel) return value;
   const at = pointer('clips', list.fileIndex[place]!, field);
-  throw fault(document, at, `a whole number from 0 to ${largestLabel}`, value, 'give annotations with labels, not the test file');
+  throw fault(
+    document,
+    at,
+    `a whole number from 0 to ${largestLabel}`,
+    value,
+    'give annotations with labels, not the test file',
+  );
 }
 
 const largestLabel = 0xffff;

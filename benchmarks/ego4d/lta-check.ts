@@ -115,7 +115,11 @@ function classLimits(against: JsonDocument | undefined): ClassLimits {
 
 function checkItem(list: FindingList, item: unknown, key: string, limits: ClassLimits): void {
   if (!isObject(item)) {
-    list.error('field.type', () => ({ at: pointer(key), expected: 'an object of `verb` and `noun`', found: shown(item) }));
+    list.error('field.type', () => ({
+      at: pointer(key),
+      expected: 'an object of `verb` and `noun`',
+      found: shown(item),
+    }));
     return;
   }
   warnOtherFields(list, item, fields, () => pointer(key));
@@ -168,10 +172,15 @@ function checkSequence(
     return;
   }
   if (row.length !== futureLength) {
-    list.error('list.length', () => ({ at: pointer(key, field, k), expected: `${futureLength} classes`, found: shown(row) }));
+    list.error('list.length', () => ({
+      at: pointer(key, field, k),
+      expected: `${futureLength} classes`,
+      found: shown(row),
+    }));
   }
   for (let z = 0; z < row.length; z++) {
     const label: unknown = row[z];
+    if (typeof label === 'number' && label >= 0 && label < limit.count && Number.isInteger(label)) continue;
     const at = (): string => pointer(key, field, k, z);
     if (typeof label !== 'bigint' && !Number.isInteger(label)) {
       list.error('field.type', () => ({ at: at(), expected: 'a whole number', found: shown(label) }));
@@ -195,12 +204,20 @@ function checkAnnotations(list: FindingList, document: JsonDocument, against: Js
   if (isTaxonomy(value)) {
     for (const field of ['verbs', 'nouns'] as const) {
       const names = value[field].map(String);
-      checkIds(list, new Set(names), names, (i) => pointer(field, i), { what: 'name', within: pointer(field), repeated: 'warning' });
+      checkIds(list, new Set(names), names, (i) => pointer(field, i), {
+        what: 'name',
+        within: pointer(field),
+        repeated: 'warning',
+      });
     }
     return;
   }
   if (!isActionFile(value)) {
-    list.error('file.form', () => ({ at: '/clips', expected: 'a list of actions with `action_idx`', found: shown(value) }));
+    list.error('file.form', () => ({
+      at: '/clips',
+      expected: 'a list of actions with `action_idx`',
+      found: shown(value),
+    }));
     return;
   }
   const limits = against !== undefined && isTaxonomy(against.value) ? classLimits(against) : undefined;
@@ -255,6 +272,10 @@ function checkLabel(
   }
   if (!names.has(label)) names.set(label, name);
   else if (names.get(label) !== name) {
-    list.warning('label.name', () => ({ at, expected: `class ${label} to be ${shown(names.get(label))}`, found: shown(name) }));
+    list.warning('label.name', () => ({
+      at,
+      expected: `class ${label} to be ${shown(names.get(label))}`,
+      found: shown(name),
+    }));
   }
 }

@@ -346,7 +346,10 @@ function notesOf({ keys, perKey }: Sequences, list: ActionList, inputActions: nu
  */
 function submission(records: readonly JsonObject[], test: JsonDocument, options: SubmissionOptions): Submission {
   const list = readActions(needed(castFiles([test], roles).annotations, roles.annotations));
-  const seen = inferInputActions(list, records.map(({ id }) => String(id)));
+  const seen = inferInputActions(
+    list,
+    records.map(({ id }) => String(id)),
+  );
   const asked = seen === undefined ? [] : askedKeys(list, seen);
   const { found, missing } = sequencesByKey(records, list, asked, test.name);
   const isFilled = options.fillMissing && missing.length > 0;
@@ -361,7 +364,9 @@ function submission(records: readonly JsonObject[], test: JsonDocument, options:
       left_out: isFilled ? 0 : missing.length,
     },
     notes: [
-      ...(seen === undefined ? [] : [`${asked.length} keys are asked for when ${seen} actions are seen, as in these predictions`]),
+      ...(seen === undefined
+        ? []
+        : [`${asked.length} keys are asked for when ${seen} actions are seen, as in these predictions`]),
       ...missingNotes(missing.length, asked.length, 'keys', isFilled ? 'the most frequent verb and noun' : undefined),
     ],
   };

@@ -10,12 +10,14 @@ const schema = 'egolens.moment/1';
 /** What the baseline writes at most for a clip. */
 export const itemsPerClip = 200;
 
+/** An item of a result list; times in seconds of the clip. */
 export interface ListedMoment {
   readonly label: string;
   readonly score: number;
   readonly segment: readonly [start: number, end: number];
 }
 
+/** Both result lists by clip, and what did not go into them. */
 export interface MomentLists {
   readonly detection: Readonly<Record<string, readonly ListedMoment[]>>;
   readonly retrieval: Readonly<Record<string, readonly ListedMoment[]>>;
@@ -29,6 +31,7 @@ export interface MomentLists {
   };
 }
 
+/** Are these records of `moments`? An empty list counts. */
 export function isMomentRecords(value: unknown): value is readonly JsonObject[] {
   return areRecords(value, schema);
 }

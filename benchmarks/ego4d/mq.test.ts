@@ -224,11 +224,11 @@ test.each([
 });
 
 test.each([
-  ['/detect_results/c1', {}, '/detect_results/c1: expected a list'],
+  ['/detect_results/c1', {}, '/detect_results/c1 (line 1): expected a list'],
   ['/detect_results/c1/0/segment', [1], '/detect_results/c1/0/segment/1'],
-  ['/detect_results/c1/0/score', 'high', '/detect_results/c1/0/score: expected a number, found `"high"`'],
-  ['/retrieve_results/c2', undefined, '/retrieve_results/c2: expected an entry for clip `c2`, found none'],
-  ['/challenge', 'ego4d_nlq_challenge', '/challenge: expected `ego4d_moment_queries`'],
+  ['/detect_results/c1/0/score', 'high', '/detect_results/c1/0/score (line 1): expected a number, found `"high"`'],
+  ['/retrieve_results/c2', undefined, '/retrieve_results/c2 (line 1): expected an entry for clip `c2`, found none'],
+  ['/challenge', 'ego4d_nlq_challenge', '/challenge (line 1): expected `ego4d_moment_queries`'],
   ['', {}, 'found an empty object'],
   ['', [{ unique_id: 'x', pnr_frame: 3 }], 'found PNR submission'],
 ])('names the place it dies on: %s %j', (at, to, message) => {
@@ -242,7 +242,7 @@ test('refuses annotations of another task, and says whose they are', () => {
   expect(() => evaluate(good, queries)).toThrow(/found Natural Language Queries annotations/);
 });
 
-const submissionMutations: readonly (readonly [at: string, to: unknown, code: string, found?: string])[] = [
+const submissionMutations: [at: string, to: unknown, code: string, found?: string][] = [
   ['/version', undefined, 'member.missing'],
   ['/version', '1', 'value.wrong'],
   ['/challenge', 'ego4d_mq', 'value.wrong'],

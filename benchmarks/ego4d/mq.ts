@@ -56,6 +56,7 @@ interface Parts {
   readonly retrieval?: Part;
 }
 
+/** Moment Queries: annotations or the working file as truth; a submission, files of the local evaluator, or our own moments as predictions. */
 export const mq: Challenge = {
   task: 'mq',
   summary: 'Ego4D Moment Queries: mAP over tIoU, Recall@kx',

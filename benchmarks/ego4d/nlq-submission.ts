@@ -10,6 +10,7 @@ const schema = 'egolens.answer/1';
 /** Windows that the challenge looks at. */
 export const windowsPerQuery = 5;
 
+/** An entry of the results; times in seconds of the clip, best window first. */
 export interface AnswerEntry {
   readonly clip_uid: string;
   readonly annotation_uid: string;
@@ -17,6 +18,7 @@ export interface AnswerEntry {
   readonly predicted_times: readonly (readonly [start: number, end: number])[];
 }
 
+/** Are these records of `nlq`? An empty list counts. */
 export function isAnswerRecords(value: unknown): value is readonly JsonObject[] {
   return areRecords(value, schema);
 }

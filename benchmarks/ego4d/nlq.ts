@@ -28,6 +28,7 @@ import { describeFile } from './videos-file.js';
 const thresholds = [0.3, 0.5, 0.01];
 const topK = [1, 3, 5, 10];
 
+/** Natural Language Queries: annotations as truth; a submission, or our own answers as predictions. */
 export const nlq: Challenge = {
   task: 'nlq',
   summary: 'Ego4D Natural Language Queries: R@k at IoU 0.3 and 0.5',

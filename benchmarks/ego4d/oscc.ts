@@ -67,13 +67,24 @@ function prepare(truth: readonly JsonDocument[], predictions: readonly JsonDocum
     resample(sample) {
       const repeats = new Int32Array(units.length);
       for (const unit of sample) repeats[unit]!++;
-      return rowsOf(countByClass(data.truth, data.isRight, labels.length, unitOf.map((unit) => repeats[unit]!)));
+      return rowsOf(
+        countByClass(
+          data.truth,
+          data.isRight,
+          labels.length,
+          unitOf.map((unit) => repeats[unit]!),
+        ),
+      );
     },
   };
 }
 
 /** @quirk equal logits are no change: argmax takes the first of them */
-function readChanges(truth: JsonDocument, clips: readonly ChangeClip[], predictions: readonly JsonDocument[]): ChangeData {
+function readChanges(
+  truth: JsonDocument,
+  clips: readonly ChangeClip[],
+  predictions: readonly JsonDocument[],
+): ChangeData {
   const files = castAnswers(predictions, form);
   const notes: string[] = [];
   const told: Uint8Array[] = [];
@@ -98,7 +109,8 @@ function readChanges(truth: JsonDocument, clips: readonly ChangeClip[], predicti
   }
   const predicted = told[0]!; // castAnswers: one of them is there
   const differing = predicted.filter((change, i) => change !== (told[1] ?? predicted)[i]).length;
-  if (differing > 0) notes.push(`logits and submission differ in ${differing} clips; the numbers are those of the logits`);
+  if (differing > 0)
+    notes.push(`logits and submission differ in ${differing} clips; the numbers are those of the logits`);
   const truthLabels = Int32Array.from(clips, ({ isChange }) => Number(isChange));
   const isRight = predicted.map((change, i) => Number(change === truthLabels[i]));
   return { clips, truth: truthLabels, predicted, isRight, notes };
@@ -134,7 +146,11 @@ function rowsOf(counts: ClassCounts): Score[] {
   return [{ metric: 'accuracy', value: accuracy(counts) }];
 }
 
-function changesById(document: JsonDocument, clips: readonly ChangeClip[], reference: string): ReturnType<typeof answersById> {
+function changesById(
+  document: JsonDocument,
+  clips: readonly ChangeClip[],
+  reference: string,
+): ReturnType<typeof answersById> {
   const { value } = document;
   if (!areRecords(value, form.schema)) return answersById(document, form.field);
   const { found } = changesOfRecords(value, clips, reference);

@@ -100,7 +100,10 @@ function prepare(truth: readonly JsonDocument[], predictions: readonly JsonDocum
 }
 
 /** @source EGO4D/hands-and-objects i3d-resnet50/evaluation/metrics.py, keyframe_distance */
-function errorsOf(positives: readonly PositiveClip[], frameOf: (positive: PositiveClip, i: number) => number): Float64Array {
+function errorsOf(
+  positives: readonly PositiveClip[],
+  frameOf: (positive: PositiveClip, i: number) => number,
+): Float64Array {
   return Float64Array.from(positives, (positive, i) => Math.abs(frameOf(positive, i) - positive.truth) / positive.rate);
 }
 
@@ -128,7 +131,12 @@ function positiveOf(document: JsonDocument, clip: ChangeClip): PositiveClip {
  * @quirk the left edge of the best bin is measured, not its centre; the Perceiver variant rounds each distance to float32; without a
  *        clip with a change the one returns None, the other 0
  */
-function evaluate(positives: readonly PositiveClip[], errors: Errors, notes: readonly string[], detail: boolean): Evaluation {
+function evaluate(
+  positives: readonly PositiveClip[],
+  errors: Errors,
+  notes: readonly string[],
+  detail: boolean,
+): Evaluation {
   const { logits, answers, centres } = errors;
   const count = positives.length;
   const mean = (values: Float64Array): number | null => (count === 0 ? null : pairwiseMean(values));
@@ -160,7 +168,9 @@ function evaluate(positives: readonly PositiveClip[], errors: Errors, notes: rea
       : {}),
     notes: [
       ...notes,
-      ...(centres === undefined ? [] : ['corrected: the centre of the best bin; the official code takes its left edge']),
+      ...(centres === undefined
+        ? []
+        : ['corrected: the centre of the best bin; the official code takes its left edge']),
     ],
   };
 }
@@ -184,7 +194,11 @@ function sampledMean(values: Float64Array, unitOf: Int32Array, unitCount: number
   return sum / count;
 }
 
-function framesById(document: JsonDocument, clips: readonly ChangeClip[], reference: string): ReturnType<typeof answersById> {
+function framesById(
+  document: JsonDocument,
+  clips: readonly ChangeClip[],
+  reference: string,
+): ReturnType<typeof answersById> {
   const { value } = document;
   if (!areRecords(value, form.schema)) return answersById(document, form.field);
   const { found } = framesOfRecords(value, clips, reference);
@@ -222,7 +236,12 @@ function submission(records: readonly JsonObject[], test: JsonDocument, options:
   return {
     json,
     counts: { written: found.size, filled: fillable.size, left_out: missing.length - fillable.size },
-    notes: missingNotes(missing.length, written.size, 'clips', options.fillMissing ? 'the middle of the clip' : undefined),
+    notes: missingNotes(
+      missing.length,
+      written.size,
+      'clips',
+      options.fillMissing ? 'the middle of the clip' : undefined,
+    ),
   };
 }
 

@@ -5,6 +5,7 @@ import { fault, isObject, listAt, numberAt, objectAt, textAt, type JsonObject } 
 import { pointer } from './checks.js';
 import { describeFile, kindOf } from './videos-file.js';
 
+/** A question about a clip; its window only where it is asked for. */
 export interface Query {
   /** Among all queries of the truth. */
   readonly number: number;
@@ -22,6 +23,7 @@ export interface Query {
   times(): readonly [start: number, end: number];
 }
 
+/** All queries of the truth files. */
 export interface QueryFile {
   /** Names of the files, for messages. */
   readonly name: string;

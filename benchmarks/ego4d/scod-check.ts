@@ -33,6 +33,7 @@ interface Reference {
 /** Every fault of a COCO truth or of annotations, or of results. */
 export function checkScod(kind: DocumentKind, document: JsonDocument, against?: JsonDocument): Finding[] {
   const list = findingList(document);
+  list.add(document.findings);
   const { value } = document;
   if (kind !== 'annotations') checkResults(list, value, against === undefined ? undefined : referenceOf(against.value));
   else if (isObject(value) && 'clips' in value) checkAnnotations(list, value);

@@ -6,8 +6,9 @@
  */
 import {
   cocoFigures,
+  cocoOutcomes,
+  cocoPrecisions,
   cocoRecalls,
-  cocoStats,
   cocoThresholds,
   matchCoco,
   type CocoBoxes,
@@ -72,7 +73,7 @@ function prepare(truth: readonly JsonDocument[], predictions: readonly JsonDocum
     evaluate: (options) => evaluate(data, matches, options),
     resample(sample, ties) {
       const repeats = repeatsOf(sample, data.truth.images.length);
-      return rowsOf(cocoFigures(matches(ties === 'last' ? 'last' : 'first'), repeats));
+      return rankingRows(cocoPrecisions(matches(ties === 'last' ? 'last' : 'first'), repeats));
     },
   };
 }
@@ -86,14 +87,12 @@ function evaluate(
   const ties = options.ties === 'last' ? 'last' : 'first';
   const figures = cocoFigures(matches(ties));
   const tied = matches(ties).reduce((sum, match) => sum + match.tied, 0);
-  const under = (rule: 'first' | 'last'): Nested => ({
-    stats: (tied === 0 || rule === ties ? figures : cocoFigures(matches(rule))).stats,
-  });
+  const under = (rule: 'first' | 'last'): Nested => cocoPrecisions(matches(tied === 0 ? ties : rule));
   const isZeroBased = data.boxes.some(({ unseen }) => unseen.includes(1));
   return {
     official: officialOf(figures),
     corrected: isZeroBased ? officialOf(cocoFigures(data.boxes.map((boxes) => matchCoco(seen(boxes), ties)))) : null,
-    rows: rowsOf(figures),
+    rows: rankingRows(figures.stats),
     ties: { tied, first: under('first'), last: under('last') },
     ...(options.detail ? details(data, matches(ties), figures) : {}),
     notes: [
@@ -121,8 +120,9 @@ function officialOf({ stats, ap, recall, precision }: CocoFigures): Nested {
   };
 }
 
-function rowsOf({ stats }: CocoFigures): Score[] {
-  return cocoStats.map((metric) => ({ metric, value: stats[metric] }));
+/** The numbers of the leaderboard; the nine others stand in the official output. */
+function rankingRows(stats: Pick<CocoFigures['stats'], 'AP' | 'AP50' | 'AP75'>): Score[] {
+  return (['AP', 'AP50', 'AP75'] as const).map((metric) => ({ metric, value: stats[metric] }));
 }
 
 function details(
@@ -131,7 +131,7 @@ function details(
   figures: CocoFigures,
 ): Pick<Evaluation, 'perClass' | 'perItem' | 'curves'> {
   const perClass = truth.categories.flatMap(({ name }, i): Score[] =>
-    rowsOf(cocoFigures([matches[i]!])).map((row) => ({ ...row, at: { label: name } })),
+    rankingRows(cocoPrecisions([matches[i]!])).map((row) => ({ ...row, at: { label: name } })),
   );
   const wanted = new Int32Array(truth.images.length);
   const hits = new Int32Array(truth.images.length);
@@ -139,7 +139,7 @@ function details(
     for (let i = 0; i < wanted.length; i++) wanted[i]! += match.wanted[i]!;
     // The first rows are those of all areas at IoU 0.5.
     match.image.forEach((image, d) => {
-      if (match.outcome[d] === 1) hits[image]!++;
+      if (match.outcome[d] === cocoOutcomes.hit) hits[image]!++;
     });
   }
   const perItem = truth.images.flatMap(({ id }, i): Score[] =>

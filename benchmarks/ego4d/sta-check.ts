@@ -36,6 +36,7 @@ interface Reference {
 /** Every fault of annotations, or of predictions and submissions, which have the same form. */
 export function checkSta(kind: DocumentKind, document: JsonDocument, against?: JsonDocument): Finding[] {
   const list = findingList(document);
+  list.add(document.findings);
   if (kind === 'annotations') checkAnnotations(list, document.value);
   else checkResults(list, document.value, against === undefined ? undefined : referenceOf(against.value));
   return list.all();

@@ -119,7 +119,8 @@ function evaluate(data: StaData, matchesFor: (ties: TieRule) => StaMatches, opti
   const isWhole = counted.every((isCounted) => isCounted === 1);
   const nouns = nounClasses(boxes, counted, 'truth');
   const single = singleClass(boxes, counted);
-  const tied = tiedCount(boxes.score);
+  const ranking = fallingOrder(boxes.score, 'first');
+  const tied = tiedCount(boxes.score, ranking);
 
   const ranked = challengeMetrics.map(([, criterion]) => rankClasses(matches, nouns, criterion, challengeTopK));
   const challenge = named(challengeMetrics, (_, i) => meanPrecision(ranked[i]!, nouns.positives));
@@ -131,14 +132,14 @@ function evaluate(data: StaData, matchesFor: (ties: TieRule) => StaMatches, opti
   );
   const under = (ties: TieRule): Readonly<Record<string, number>> => {
     if (tied === 0 || ties === options.ties) return challenge;
-    const ranking = fallingOrder(boxes.score, ties);
+    const listed = ties === 'last' ? withRunsReversed(ranking, boxes.score) : ranking;
     return named(challengeMetrics, (criterion) =>
-      meanPrecision(rankClasses(matchesFor(ties), nouns, criterion, challengeTopK, ranking), nouns.positives),
+      meanPrecision(rankClasses(matchesFor(ties), nouns, criterion, challengeTopK, listed), nouns.positives),
     );
   };
   const [first, last] = [under('first'), under('last')];
 
-  const allNouns = nounClasses(boxes, counted, 'all');
+  const isOnlyGuessed = nouns.ofGuess.includes(-1);
   const official: Nested = {
     challenge,
     num_classes_in_truth: nouns.nouns.length,
@@ -147,8 +148,9 @@ function evaluate(data: StaData, matchesFor: (ties: TieRule) => StaMatches, opti
     overall_top5: { ...named(singleMetrics, mean(single, challengeTopK)), ...challenge },
     sta_no_top_k: withoutTopK,
     sta_top1_same_as_none: withoutTopK,
-    sta_top5_all_classes:
-      allNouns.nouns.length === nouns.nouns.length ? challenge : named(challengeMetrics, mean(allNouns, challengeTopK)),
+    sta_top5_all_classes: isOnlyGuessed
+      ? named(challengeMetrics, mean(nounClasses(boxes, counted, 'all'), challengeTopK))
+      : challenge,
     object_only_top3: {
       map_box_noun: mean(nouns, objectTopK)(staBits.noun),
       ap_box: mean(single, objectTopK)(0),
@@ -165,7 +167,7 @@ function evaluate(data: StaData, matchesFor: (ties: TieRule) => StaMatches, opti
     official,
     corrected,
     rows: challengeMetrics.map(([metric]) => ({ metric, value: challenge[metric]! })),
-    ties: { tied, first: { challenge: first }, last: { challenge: last } },
+    ties: { tied, first, last },
     ...(options.detail ? details(data, matches, nouns, ranked, single) : {}),
     notes: [...data.notes, ...emptyNotes(boxes, counted)],
   };
@@ -176,6 +178,20 @@ function named(
   value: (criterion: Criterion, index: number) => number,
 ): Readonly<Record<string, number>> {
   return Object.fromEntries(metrics.map(([name, criterion], i) => [name, value(criterion, i)]));
+}
+
+/** An order of falling scores with the equal ones the other way round. */
+function withRunsReversed(order: Int32Array, score: Float64Array): Int32Array {
+  const turned = order.slice();
+  for (let from = 0, to = 0; from < order.length; from = to) {
+    const value = score[order[from]!]!;
+    for (to = from + 1; to < order.length; to++) {
+      const next = score[order[to]!]!;
+      if (next !== value && !(Number.isNaN(next) && Number.isNaN(value))) break;
+    }
+    if (to - from > 1) turned.subarray(from, to).reverse();
+  }
+  return turned;
 }
 
 function emptyNotes(boxes: StaBoxes, counted: Uint8Array): string[] {

@@ -27,14 +27,18 @@ export interface ChangeClip {
 export function isChangeFile(value: unknown): boolean {
   const clips = isObject(value) ? value['clips'] : value;
   if (!Array.isArray(clips)) return false;
-  const isChangeClip = (clip: unknown): boolean => isObject(clip) && 'unique_id' in clip && 'parent_start_frame' in clip;
+  const isChangeClip = (clip: unknown): boolean =>
+    isObject(clip) && 'unique_id' in clip && 'parent_start_frame' in clip;
   return clips.length === 0 ? isObject(value) : (clips as readonly unknown[]).some(isChangeClip);
 }
 
 const annotationRole: Role = { what: 'the annotations (`fho_oscc-pnr_val.json`)', is: isChangeFile };
 
 /** The clips of the one file of truth. */
-export function readTruth(documents: readonly JsonDocument[]): { readonly document: JsonDocument; readonly clips: ChangeClip[] } {
+export function readTruth(documents: readonly JsonDocument[]): {
+  readonly document: JsonDocument;
+  readonly clips: ChangeClip[];
+} {
   const document = needed(castFiles(documents, { annotations: annotationRole }).annotations, annotationRole);
   return { document, clips: readClips(document) };
 }
@@ -45,7 +49,12 @@ function readClips(document: JsonDocument): ChangeClip[] {
   const isBare = Array.isArray(value);
   const list = isBare
     ? (value as readonly unknown[])
-    : listAt(document, objectAt(document, value, () => '', 'give annotations')['clips'], () => '/clips', 'give annotations');
+    : listAt(
+        document,
+        objectAt(document, value, () => '', 'give annotations')['clips'],
+        () => '/clips',
+        'give annotations',
+      );
   return list.map((item, i) => {
     const at = isBare ? pointer(i) : pointer('clips', i);
     const clip = objectAt(document, item, () => at, 'a clip has `unique_id` and its times');
@@ -83,7 +92,8 @@ export function castAnswers(
     },
     answers: {
       what: `a list of {unique_id, ${field}}`,
-      is: (value) => Array.isArray(value) && !isChangeFile(value) && (areRecords(value, schema) || hasSome(value, field)),
+      is: (value) =>
+        Array.isArray(value) && !isChangeFile(value) && (areRecords(value, schema) || hasSome(value, field)),
     },
   } satisfies Record<string, Role>;
   const cast = castFiles(documents, roles);
@@ -106,7 +116,10 @@ export function logitsOf(document: JsonDocument, clip: ChangeClip, count: number
 }
 
 /** Answers by id; of two for one id the later one counts. */
-export function answersById(document: JsonDocument, field: string): ReadonlyMap<string, { readonly value: unknown; readonly at: string }> {
+export function answersById(
+  document: JsonDocument,
+  field: string,
+): ReadonlyMap<string, { readonly value: unknown; readonly at: string }> {
   const answers = new Map<string, { readonly value: unknown; readonly at: string }>();
   const list = listAt(document, document.value, () => '', `write [{unique_id, ${field}}]`);
   list.forEach((item, i) => {
@@ -119,7 +132,13 @@ export function answersById(document: JsonDocument, field: string): ReadonlyMap<
 
 /** `data.invalid` for a clip without an answer: every number is over all of them. */
 export function missingAnswer(document: JsonDocument, clip: ChangeClip): Error {
-  return fault(document, '', `an answer for clip \`${clip.id}\``, undefined, 'answer every clip: `submit --fill-missing`');
+  return fault(
+    document,
+    '',
+    `an answer for clip \`${clip.id}\``,
+    undefined,
+    'answer every clip: `submit --fill-missing`',
+  );
 }
 
 /** Answers that are read and not scored, for people. */
@@ -127,7 +146,9 @@ export function surplusNotes(ids: Iterable<string>, clips: readonly ChangeClip[]
   const known = new Set(clips.map(({ id }) => id));
   let surplus = 0;
   for (const id of ids) if (!known.has(id)) surplus++;
-  return surplus === 0 ? [] : [`${surplus} answers of \`${name}\` are for clips that are not in the truth and are ignored`];
+  return surplus === 0
+    ? []
+    : [`${surplus} answers of \`${name}\` are for clips that are not in the truth and are ignored`];
 }
 
 /** Video of each clip, numbered; the units of the bootstrap. */
@@ -218,7 +239,11 @@ function checkAnswers(
   const places: string[] = [];
   answers.forEach((answer, i) => {
     if (!isObject(answer)) {
-      list.error('field.type', () => ({ at: pointer(i), expected: `an object of \`unique_id\` and \`${field}\``, found: shown(answer) }));
+      list.error('field.type', () => ({
+        at: pointer(i),
+        expected: `an object of \`unique_id\` and \`${field}\``,
+        found: shown(answer),
+      }));
       return;
     }
     warnOtherFields(list, answer, ['unique_id', field], () => pointer(i));
@@ -301,7 +326,11 @@ function checkClip(list: FindingList, clip: JsonObject, at: string): void {
     if (wrong !== undefined) {
       list.error('field.type', () => ({ at: `${at}/${wrong}`, expected: 'a number', found: shown(clip[wrong]) }));
     } else if (!((start as number) < (end as number))) {
-      list.error('segment.reversed', () => ({ at: `${at}/${to}`, expected: `more than \`${from}\``, found: shown(end) }));
+      list.error('segment.reversed', () => ({
+        at: `${at}/${to}`,
+        expected: `more than \`${from}\``,
+        found: shown(end),
+      }));
     }
   }
   if (!('state_change' in clip) && !('parent_pnr_frame' in clip)) return; // the test file

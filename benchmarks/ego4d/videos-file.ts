@@ -3,6 +3,7 @@ import type { JsonDocument } from '../../src/types.js';
 import { isObject } from '../reading.js';
 import { formOf } from './forms.js';
 
+/** The files that Moment Queries and Natural Language Queries tell apart. */
 export type FileKind =
   | 'moments'
   | 'nlq'
@@ -23,6 +24,7 @@ const kinds: Readonly<Record<string, FileKind>> = {
   'ego4d.metadata/1': 'info',
 };
 
+/** What a value is by what stands in it. */
 export function kindOf(value: unknown): FileKind {
   return kinds[formOf(value)?.schema ?? ''] ?? 'unknown';
 }

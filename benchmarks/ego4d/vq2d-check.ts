@@ -27,6 +27,7 @@ const videoRate = 30;
 /** Every fault of annotations, or of predictions and submissions, which have the same form. */
 export function checkVq2d(kind: DocumentKind, document: JsonDocument, against?: JsonDocument): Finding[] {
   const list = findingList(document);
+  list.add(document.findings);
   if (kind === 'annotations') checkAnnotations(list, document.value);
   else checkSubmission(list, document.value, against?.value);
   return list.all();

@@ -148,7 +148,7 @@ function evaluate(
     },
     corrected: corrected(counted, scores, options.ties),
     rows: rowsOf(figures),
-    ties: { tied, first: { metrics: { all: first } }, last: { metrics: { all: last } } },
+    ties: { tied, first, last },
     ...(options.detail ? details(counted, ranking) : {}),
     notes: notesOf(queryCount, counted),
   };

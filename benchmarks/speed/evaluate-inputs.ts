@@ -58,7 +58,8 @@ export function staInputs(seed: number, predictionCount = 200_000): EvaluateInpu
       };
     });
   }
-  const categories = (count: number): JsonValue => Array.from({ length: count }, (_, id) => ({ id, name: `name ${id}` }));
+  const categories = (count: number): JsonValue =>
+    Array.from({ length: count }, (_, id) => ({ id, name: `name ${id}` }));
   return {
     truth: {
       'fho_sta_val.json': jsonText({
@@ -118,7 +119,13 @@ export function vq2dInputs(seed: number, queryCount = 4_500): EvaluateInputs {
         guesses[q] = {
           bboxes: frames.map((frame) => {
             const side = (value: number): number => Math.round(value + 15 * random.normal());
-            return { fno: Math.max(0, start + shift) + frame - start, x1: side(x1), y1: side(y1), x2: side(x2), y2: side(y2) };
+            return {
+              fno: Math.max(0, start + shift) + frame - start,
+              x1: side(x1),
+              y1: side(y1),
+              x2: side(x2),
+              y2: side(y2),
+            };
           }),
           score: digits(6)(random.uniform()),
         };
@@ -130,15 +137,28 @@ export function vq2dInputs(seed: number, queryCount = 4_500): EvaluateInputs {
       video_uid: `video-${v}`,
       split: 'val',
       clips: [
-        { clip_uid: clipUid, video_start_sec: 0, video_end_sec: 400, clip_fps: float(5), annotation_complete: true, annotations },
+        {
+          clip_uid: clipUid,
+          video_start_sec: 0,
+          video_end_sec: 400,
+          clip_fps: float(5),
+          annotation_complete: true,
+          annotations,
+        },
       ],
     });
     predicted.push({ video_uid: `video-${v}`, clips: [{ clip_uid: clipUid, predictions }] });
   }
   return {
-    truth: { 'vq_val.json': jsonText({ version: '1.0.5', date: '221212', description: 'VQ annotations (val)', videos }) },
+    truth: {
+      'vq_val.json': jsonText({ version: '1.0.5', date: '221212', description: 'VQ annotations (val)', videos }),
+    },
     predictions: {
-      'predictions.json': jsonText({ version: '1.0.5', challenge: 'ego4d_vq2d_challenge', results: { videos: predicted } }),
+      'predictions.json': jsonText({
+        version: '1.0.5',
+        challenge: 'ego4d_vq2d_challenge',
+        results: { videos: predicted },
+      }),
     },
   };
 }
@@ -169,7 +189,12 @@ export function scodInputs(seed: number, detectionCount = 100_000): EvaluateInpu
       const isNear = random.uniform() < 0.3;
       const corners = isNear ? near.map((side) => side + 10 * random.normal()) : cornersIn(random);
       const sides = sidesOf(corners).map(digits(2));
-      results.push({ image_id: id, category_id: 1, bbox: sides, score: digits(5)(random.uniform() ** (isNear ? 0.5 : 2)) });
+      results.push({
+        image_id: id,
+        category_id: 1,
+        bbox: sides,
+        score: digits(5)(random.uniform() ** (isNear ? 0.5 : 2)),
+      });
     }
   }
   return {

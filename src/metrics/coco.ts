@@ -4,7 +4,7 @@
  *
  * Source: cocodataset/cocoapi PythonAPI/pycocotools/cocoeval.py.
  */
-import { matchGreedy, sizedIous } from './boxes.js';
+import { matchGreedy, sizedIous, type MatchRule } from './boxes.js';
 import { fallingOrder, tiedCount } from './order.js';
 import { linspace, pairwiseSum } from './sums.js';
 
@@ -51,13 +51,12 @@ export interface CocoFigures {
   readonly precision: Float64Array;
 }
 
-/** Detections of one category matched to its truths, ready to be added up. */
+/** Detections of one category matched to its truths, by falling score, ready to be added up. */
 export interface CocoMatches {
   readonly images: number;
-  /** Image of each detection that counts (100 an image at most), its place among those of its image, and all by falling score. */
+  /** Image of each detection that counts (100 an image at most), and its place among those of its image. */
   readonly image: Int32Array;
   readonly place: Int32Array;
-  readonly order: Int32Array;
   /** Row-major [area range, IoU threshold, detection]: what the detection counts as. */
   readonly outcome: Uint8Array;
   /** Truths that count, row-major [area range, image]. */
@@ -69,7 +68,8 @@ export interface CocoMatches {
 export const cocoThresholds: readonly number[] = linspace(0.5, 0.95, 10);
 export const cocoRecalls: readonly number[] = linspace(0, 1, 101);
 
-const outcomes = { miss: 0, hit: 1, ignored: 2 } as const;
+/** What a detection counts as. */
+export const cocoOutcomes = { miss: 0, hit: 1, ignored: 2 } as const;
 const detectionLimit = 100;
 const thresholdCount = cocoThresholds.length;
 const recallCount = cocoRecalls.length;
@@ -83,6 +83,12 @@ const areaRanges: readonly (readonly [least: number, most: number])[] = [
 /** numpy's spacing(1): keeps 0 / 0 away, and a perfect precision of one detection below 1. */
 const epsilon = 2 ** -52;
 
+const rules: readonly MatchRule[] = cocoThresholds.map((threshold) => ({
+  threshold: Math.min(threshold, 1 - 1e-10),
+  overlap: 'atLeast',
+  equals: 'last',
+}));
+
 /**
  * Which detections hit, at every threshold and area range.
  *
@@ -91,75 +97,141 @@ const epsilon = 2 ** -52;
  * @quirk  of equal overlaps the later truth is taken; a truth with id 0 is taken, but its detection counts as a miss
  */
 export function matchCoco(boxes: CocoBoxes, ties: 'first' | 'last' = 'first'): CocoMatches {
-  const { images, truthStart, detectionStart } = boxes;
-  let kept = 0;
-  let mostTruths = 0;
-  let mostPairs = 0;
-  for (let i = 0; i < images; i++) {
-    const detections = Math.min(detectionLimit, detectionStart[i + 1]! - detectionStart[i]!);
-    const truths = truthStart[i + 1]! - truthStart[i]!;
-    kept += detections;
-    mostTruths = Math.max(mostTruths, truths);
-    mostPairs = Math.max(mostPairs, truths * detections);
-  }
-  const image = new Int32Array(kept);
-  const place = new Int32Array(kept);
-  const scores = new Float64Array(kept);
+  const { images, detectionStart } = boxes;
+  const scratch = scratchFor(boxes);
+  const { kept } = scratch;
+  const listed = { image: new Int32Array(kept), place: new Int32Array(kept), score: new Float64Array(kept) };
   const outcome = new Uint8Array(areaRanges.length * thresholdCount * kept);
   const wanted = new Int32Array(areaRanges.length * images);
-  const ious = new Float64Array(mostPairs);
-  const taken = new Uint8Array(mostTruths);
-  const ignored = new Uint8Array(mostTruths);
-  const matched = new Int32Array(detectionLimit);
-  const inOrder = Int32Array.from({ length: detectionLimit }, (_, i) => i);
-  const ranked = new Float64Array(4 * detectionLimit);
   let at = 0;
   for (let i = 0; i < images; i++) {
     const from = detectionStart[i]!;
     const order = cocoOrder(boxes.scores.subarray(from, detectionStart[i + 1]), ties);
-    const detections = Math.min(detectionLimit, order.length);
-    for (let d = 0; d < detections; d++) {
-      const listed = from + order[d]!;
-      image[at + d] = i;
-      place[at + d] = d;
-      scores[at + d] = boxes.scores[listed]!;
-      for (let side = 0; side < 4; side++) ranked[4 * d + side] = boxes.detections[4 * listed + side]!;
+    const count = Math.min(detectionLimit, order.length);
+    // Where the later of equal scores comes first, the better one has the later column.
+    const [first, step] = ties === 'first' ? [at, 1] : [at + count - 1, -1];
+    for (let d = 0; d < count; d++) {
+      const detection = from + order[d]!;
+      const column = first + d * step;
+      listed.image[column] = i;
+      listed.place[column] = d;
+      listed.score[column] = boxes.scores[detection]!;
+      for (let side = 0; side < 4; side++) scratch.ranked[4 * d + side] = boxes.detections[4 * detection + side]!;
     }
-    const firstTruth = truthStart[i]!;
-    const truths = truthStart[i + 1]! - firstTruth;
-    const crowd = boxes.crowd.subarray(firstTruth, firstTruth + truths);
-    sizedIous(
-      ranked.subarray(0, 4 * detections),
-      boxes.truths.subarray(4 * firstTruth, 4 * (firstTruth + truths)),
-      crowd,
-      ious,
-    );
-    for (const [range, [least, most]] of areaRanges.entries()) {
-      let count = 0;
-      for (let t = 0; t < truths; t++) {
-        const area = boxes.truthArea[firstTruth + t]!;
-        ignored[t] = crowd[t] === 1 || area < least || area > most ? 1 : 0;
-        count += 1 - ignored[t]!;
-      }
-      wanted[range * images + i] = count;
-      const match = { ious, detections, truths, order: inOrder, ignored, crowd };
-      for (let threshold = 0; threshold < thresholdCount; threshold++) {
-        const needed = Math.min(cocoThresholds[threshold]!, 1 - 1e-10);
-        matchGreedy(match, { threshold: needed, overlap: 'atLeast', equals: 'last' }, taken, matched);
-        const row = (range * thresholdCount + threshold) * kept + at;
-        for (let d = 0; d < detections; d++) {
-          const t = matched[d]!;
-          const area = ranked[4 * d + 2]! * ranked[4 * d + 3]!;
-          const isSeen = t !== -1 && boxes.unseen[firstTruth + t] === 0;
-          const isIgnored = (t !== -1 && ignored[t] === 1) || (!isSeen && (area < least || area > most));
-          outcome[row + d] = isIgnored ? outcomes.ignored : isSeen ? outcomes.hit : outcomes.miss;
-        }
-      }
-    }
-    at += detections;
+    matchImage(boxes, i, count, scratch, { outcome, wanted, first, step });
+    at += count;
   }
-  const order = cocoOrder(scores, ties);
-  return { images, image, place, order, outcome, wanted, tied: tiedCount(scores, order) };
+  const order = cocoOrder(listed.score, ties);
+  return {
+    images,
+    image: order.map((d) => listed.image[d]!),
+    place: order.map((d) => listed.place[d]!),
+    outcome: inOrder(outcome, order),
+    wanted,
+    tied: tiedCount(listed.score, order),
+  };
+}
+
+/** The columns of a table of rows as long as `order`, in that order. */
+function inOrder(table: Uint8Array, order: Int32Array): Uint8Array {
+  const sorted = new Uint8Array(table.length);
+  for (let row = 0; row < table.length; row += order.length) {
+    for (let k = 0; k < order.length; k++) sorted[row + k] = table[row + order[k]!]!;
+  }
+  return sorted;
+}
+
+interface Scratch {
+  /** Detections that count. */
+  readonly kept: number;
+  /** Boxes of the image's detections, best first. */
+  readonly ranked: Float64Array;
+  readonly ious: Float64Array;
+  readonly taken: Uint8Array;
+  readonly ignored: Uint8Array;
+  readonly matched: Int32Array;
+  readonly candidates: Int32Array;
+}
+
+/** Arrays that fit the largest image. */
+function scratchFor({ images, truthStart, detectionStart }: CocoBoxes): Scratch {
+  let kept = 0;
+  let truths = 0;
+  let pairs = 0;
+  for (let i = 0; i < images; i++) {
+    const d = Math.min(detectionLimit, detectionStart[i + 1]! - detectionStart[i]!);
+    const t = truthStart[i + 1]! - truthStart[i]!;
+    kept += d;
+    truths = Math.max(truths, t);
+    pairs = Math.max(pairs, t * d);
+  }
+  return {
+    kept,
+    ranked: new Float64Array(4 * detectionLimit),
+    ious: new Float64Array(pairs),
+    taken: new Uint8Array(truths),
+    ignored: new Uint8Array(truths),
+    matched: new Int32Array(detectionLimit),
+    candidates: new Int32Array(detectionLimit),
+  };
+}
+
+interface Tables {
+  readonly outcome: Uint8Array;
+  readonly wanted: Int32Array;
+  /** Column of the image's best detection, and from one to the next. */
+  readonly first: number;
+  readonly step: number;
+}
+
+function matchImage(boxes: CocoBoxes, image: number, count: number, scratch: Scratch, tables: Tables): void {
+  const { ranked, ious, taken, ignored, matched, candidates, kept } = scratch;
+  const { outcome, wanted, first, step } = tables;
+  const firstTruth = boxes.truthStart[image]!;
+  const truths = boxes.truthStart[image + 1]! - firstTruth;
+  const crowd = boxes.crowd.subarray(firstTruth, firstTruth + truths);
+  const truthBoxes = boxes.truths.subarray(4 * firstTruth, 4 * (firstTruth + truths));
+  sizedIous(ranked.subarray(0, 4 * count), truthBoxes, crowd, ious);
+  let best = 0;
+  let near = 0;
+  for (let d = 0; d < count; d++) {
+    let largest = 0;
+    for (let t = 0; t < truths; t++) largest = Math.max(largest, ious[d * truths + t]!);
+    if (largest >= cocoThresholds[0]!) candidates[near++] = d;
+    best = Math.max(best, largest);
+  }
+  const match = { ious, truths, order: candidates, candidates: near, ignored, crowd };
+  for (let range = 0; range < areaRanges.length; range++) {
+    const [least, most] = areaRanges[range]!;
+    let seen = 0;
+    for (let t = 0; t < truths; t++) {
+      const area = boxes.truthArea[firstTruth + t]!;
+      ignored[t] = crowd[t] === 1 || area < least || area > most ? 1 : 0;
+      seen += 1 - ignored[t]!;
+    }
+    wanted[range * boxes.images + image] = seen;
+    const firstRow = range * thresholdCount * kept + first;
+    for (let d = 0; d < count; d++) {
+      const area = ranked[4 * d + 2]! * ranked[4 * d + 3]!;
+      outcome[firstRow + d * step] = area < least || area > most ? cocoOutcomes.ignored : cocoOutcomes.miss;
+    }
+    for (let row = firstRow + kept; row < firstRow + thresholdCount * kept; row += kept) {
+      for (let d = 0; d < count; d++) outcome[row + d * step] = outcome[firstRow + d * step]!;
+    }
+    for (let threshold = 0; threshold < thresholdCount; threshold++) {
+      const rule = rules[threshold]!;
+      if (best < rule.threshold) break;
+      matchGreedy(match, rule, taken, matched);
+      const row = firstRow + threshold * kept;
+      for (let k = 0; k < near; k++) {
+        const d = candidates[k]!;
+        const t = matched[d]!;
+        if (t === -1) continue;
+        if (ignored[t] === 1) outcome[row + d * step] = cocoOutcomes.ignored;
+        else if (boxes.unseen[firstTruth + t] === 0) outcome[row + d * step] = cocoOutcomes.hit;
+      }
+    }
+  }
 }
 
 /** Falling scores, NaN last; of equal ones the earlier (or later) listed first. */
@@ -178,21 +250,15 @@ function cocoOrder(scores: Float64Array, ties: 'first' | 'last'): Int32Array {
  * @source pycocotools/cocoeval.py, accumulate, summarize
  */
 export function cocoFigures(categories: readonly CocoMatches[], repeats?: Int32Array): CocoFigures {
-  const all = curvesOf(categories, 0, 100, repeats);
-  const ranges = [1, 2, 3].map((range) => curvesOf(categories, range, 100, repeats));
+  const all = curvesOf(categories, 0, detectionLimit, repeats);
+  const ranges = [1, 2, 3].map((range) => curvesOf(categories, range, detectionLimit, repeats));
   const [small, medium, large] = ranges as [Curves, Curves, Curves]; // three above
   const recallAt = (limit: number): number => meanOfKnown(curvesOf(categories, 0, limit, repeats).recall);
-  const at = (values: Float64Array, threshold: number): Float64Array => {
-    const size = values.length / thresholdCount;
-    return values.subarray(threshold * size, (threshold + 1) * size);
-  };
   const byThreshold = (values: Float64Array): Float64Array =>
-    Float64Array.from({ length: thresholdCount }, (_, threshold) => meanOfKnown(at(values, threshold)));
+    Float64Array.from({ length: thresholdCount }, (_, threshold) => meanOfKnown(rowOf(values, threshold)));
   return {
     stats: {
-      AP: meanOfKnown(all.precision),
-      AP50: meanOfKnown(at(all.precision, 0)),
-      AP75: meanOfKnown(at(all.precision, 5)),
+      ...precisionsOf(all),
       APs: meanOfKnown(small.precision),
       APm: meanOfKnown(medium.precision),
       APl: meanOfKnown(large.precision),
@@ -209,6 +275,32 @@ export function cocoFigures(categories: readonly CocoMatches[], repeats?: Int32A
       meanOfKnown(all.precision.subarray(point * categories.length, (point + 1) * categories.length)),
     ),
   };
+}
+
+/**
+ * AP, AP50 and AP75 alone, the numbers that rank: for bootstrap samples.
+ *
+ * @param repeats how often each image counts
+ */
+export function cocoPrecisions(
+  categories: readonly CocoMatches[],
+  repeats?: Int32Array,
+): Pick<CocoFigures['stats'], 'AP' | 'AP50' | 'AP75'> {
+  return precisionsOf(curvesOf(categories, 0, detectionLimit, repeats));
+}
+
+function precisionsOf({ precision }: Curves): Pick<CocoFigures['stats'], 'AP' | 'AP50' | 'AP75'> {
+  return {
+    AP: meanOfKnown(precision),
+    AP50: meanOfKnown(rowOf(precision, 0)),
+    AP75: meanOfKnown(rowOf(precision, 5)),
+  };
+}
+
+/** The values of one threshold. */
+function rowOf(values: Float64Array, threshold: number): Float64Array {
+  const size = values.length / thresholdCount;
+  return values.subarray(threshold * size, (threshold + 1) * size);
 }
 
 interface Curves {
@@ -228,32 +320,18 @@ function curvesOf(
   const precision = new Float64Array(thresholdCount * recallCount * count).fill(-1);
   const recall = new Float64Array(thresholdCount * count).fill(-1);
   for (const [category, matches] of categories.entries()) {
-    const { images, image, place, order } = matches;
+    const { images, place } = matches;
     let wanted = 0;
     for (let i = 0; i < images; i++) wanted += matches.wanted[range * images + i]! * (repeats?.[i] ?? 1);
     if (wanted === 0) continue;
-    const atHit = new Float64Array(wanted + 1); // precision after each hit
+    const weights = new Int32Array(place.length);
+    for (let k = 0; k < weights.length; k++) {
+      weights[k] = place[k]! >= limit ? 0 : repeats === undefined ? 1 : repeats[matches.image[k]!]!;
+    }
+    const atHit = new Float64Array(wanted); // precision after each hit
     for (let threshold = 0; threshold < thresholdCount; threshold++) {
-      const row = (range * thresholdCount + threshold) * order.length;
-      let hits = 0;
-      let misses = 0;
-      for (const d of order) {
-        if (place[d]! >= limit) continue;
-        const outcome = matches.outcome[row + d]!;
-        if (outcome === outcomes.ignored) continue;
-        const times = repeats === undefined ? 1 : repeats[image[d]!]!;
-        if (outcome === outcomes.miss) {
-          misses += times;
-          continue;
-        }
-        for (let k = 0; k < times; k++) {
-          hits++;
-          atHit[hits - 1] = hits / (misses + hits + epsilon);
-        }
-      }
-      for (let hit = hits - 1; hit > 0; hit--) {
-        if (atHit[hit]! > atHit[hit - 1]!) atHit[hit - 1] = atHit[hit]!;
-      }
+      const row = (range * thresholdCount + threshold) * place.length;
+      const hits = precisionAtHits(matches.outcome.subarray(row, row + place.length), weights, atHit);
       recall[threshold * count + category] = hits / wanted;
       let hit = 0;
       for (let point = 0; point < recallCount; point++) {
@@ -263,6 +341,26 @@ function curvesOf(
     }
   }
   return { precision, recall };
+}
+
+/** Precision after each hit, made non-increasing from the right; returns how many hits there are. */
+function precisionAtHits(outcome: Uint8Array, weights: Int32Array, atHit: Float64Array): number {
+  let hits = 0;
+  let misses = 0;
+  for (let k = 0; k < outcome.length; k++) {
+    const times = weights[k]!;
+    if (outcome[k] === cocoOutcomes.miss) misses += times;
+    else if (outcome[k] === cocoOutcomes.hit) {
+      for (let copy = 0; copy < times; copy++) {
+        hits++;
+        atHit[hits - 1] = hits / (misses + hits + epsilon);
+      }
+    }
+  }
+  for (let hit = hits - 1; hit > 0; hit--) {
+    if (atHit[hit]! > atHit[hit - 1]!) atHit[hit - 1] = atHit[hit]!;
+  }
+  return hits;
 }
 
 /** Mean of the values above -1; -1 where there is none. */

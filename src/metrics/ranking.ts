@@ -18,17 +18,20 @@ import { pairwiseMean, pairwiseSum } from './sums.js';
  * @source activitynet/ActivityNet Evaluation/utils.py, interpolated_prec_rec; the same in VQ2D and STA
  */
 export function interpolatedAveragePrecision(hits: ArrayLike<number>, positives: number, weights?: Int32Array): number {
-  const points = recallPoints(hits, positives, weights);
-  const count = points.precision.length;
-  if (points.guesses === 0) return 0;
+  return areaBelow(recallPoints(hits, positives, weights), positives);
+}
+
+function areaBelow({ recall, precision, guesses }: RecallPoints, positives: number): number {
+  if (guesses === 0) return 0;
   if (positives === 0) return NaN;
+  const count = recall.length;
   // One term a step of recall; the step from the last recall to 1 adds nothing but takes its place in the pairwise sum.
-  const isComplete = count > 0 && points.recall[count - 1] === 1;
+  const isComplete = count > 0 && recall[count - 1] === 1;
   const terms = new Float64Array(isComplete ? count : count + 1);
   let best = 0;
   for (let i = count - 1; i >= 0; i--) {
-    best = Math.max(best, points.precision[i]!);
-    terms[i] = (points.recall[i]! - (i === 0 ? 0 : points.recall[i - 1]!)) * best;
+    best = Math.max(best, precision[i]!);
+    terms[i] = (recall[i]! - (i === 0 ? 0 : recall[i - 1]!)) * best;
   }
   return pairwiseSum(terms);
 }
@@ -43,22 +46,40 @@ export interface RecallPoints {
 
 /** The points of a precision-recall curve at which recall rises; arguments as for `interpolatedAveragePrecision`. */
 export function recallPoints(hits: ArrayLike<number>, positives: number, weights?: Int32Array): RecallPoints {
+  return pointsAt(hitRanks(hits), listedUpTo(hits.length, weights), positives);
+}
+
+/** Ranks, from 0, of the hits. */
+function hitRanks(hits: ArrayLike<number>): Int32Array {
   let count = 0;
-  for (let i = 0; i < hits.length; i++) if (hits[i] !== 0 && weights?.[i] !== 0) count++;
-  const recall = new Float64Array(count);
-  const precision = new Float64Array(count);
-  let guesses = 0;
+  for (let rank = 0; rank < hits.length; rank++) if (hits[rank] !== 0) count++;
+  const ranks = new Int32Array(count);
+  for (let rank = 0, at = 0; rank < hits.length; rank++) if (hits[rank] !== 0) ranks[at++] = rank;
+  return ranks;
+}
+
+/** How many guesses are listed before each rank, and in all, when each is listed `weights` times. */
+function listedUpTo(count: number, weights?: ArrayLike<number>): Float64Array {
+  const listed = new Float64Array(count + 1);
+  for (let rank = 0; rank < count; rank++)
+    listed[rank + 1] = listed[rank]! + (weights === undefined ? 1 : weights[rank]!);
+  return listed;
+}
+
+function pointsAt(ranks: Int32Array, listed: Float64Array, positives: number): RecallPoints {
+  const recall = new Float64Array(ranks.length);
+  const precision = new Float64Array(ranks.length);
   let found = 0;
-  for (let i = 0, at = 0; i < hits.length; i++) {
-    const weight = weights === undefined ? 1 : weights[i]!;
-    guesses += weight;
-    if (hits[i] === 0 || weight === 0) continue;
+  let count = 0;
+  for (const rank of ranks) {
+    const weight = listed[rank + 1]! - listed[rank]!;
+    if (weight === 0) continue;
     found += weight;
-    recall[at] = found / positives;
-    precision[at] = found / guesses;
-    at++;
+    recall[count] = found / positives;
+    precision[count] = found / listed[rank + 1]!;
+    count++;
   }
-  return { recall, precision, guesses };
+  return { recall: recall.subarray(0, count), precision: precision.subarray(0, count), guesses: listed.at(-1)! };
 }
 
 /** When a guess hits a truth. */
@@ -179,6 +200,8 @@ export interface RankedLabel {
   readonly truthUnits: Int32Array;
   /** Per threshold, 1 for a hit, in that order. */
   readonly hits: readonly Uint8Array[];
+  /** Per threshold, the ranks (from 0) of the hits: what a sample of units needs of them. */
+  readonly hitRanks: readonly Int32Array[];
   /** Guesses that share their score with another one of the label. */
   readonly tied: number;
 }
@@ -210,7 +233,8 @@ export function rankSpans(
       },
       rules,
     );
-    return { order, units: Int32Array.from(order, (i) => guesses.unit[i]!), truthUnits, hits, tied };
+    const units = Int32Array.from(order, (i) => guesses.unit[i]!);
+    return { order, units, truthUnits, hits, hitRanks: hits.map(hitRanks), tied };
   });
 }
 
@@ -260,10 +284,14 @@ export function meanAveragePrecision(
   const counted = repeats === undefined ? ranked : ranked.filter((_, label) => positives[label]! > 0);
   const countedPositives = repeats === undefined ? positives : positives.filter((count) => count > 0);
   const ap = Array.from({ length: thresholdCount }, () => new Float64Array(counted.length));
-  counted.forEach(({ hits, units }, label) => {
-    const weights = repeats === undefined ? undefined : Int32Array.from(units, (unit) => repeats[unit] ?? 1);
+  counted.forEach(({ hitRanks: ranks, units }, label) => {
+    const listed = listedUpTo(
+      units.length,
+      repeats === undefined ? undefined : units.map((unit) => repeats[unit] ?? 1),
+    );
     for (let t = 0; t < thresholdCount; t++) {
-      ap[t]![label] = interpolatedAveragePrecision(hits[t]!, countedPositives[label]!, weights);
+      const points = pointsAt(ranks[t]!, listed, countedPositives[label]!);
+      ap[t]![label] = areaBelow(points, countedPositives[label]!);
     }
   });
   const mAP = ap.map((values) => pairwiseMean(values));

@@ -70,8 +70,8 @@ export interface Picture {
   readonly height: number;
   /** Part that is kept; all where absent. */
   readonly crop?: Rect | undefined;
-  /** Size that the part is scaled to, by area. */
-  readonly scaled?: Size | undefined;
+  /** Size that the part is scaled to, by area, and what is kept of that. */
+  readonly scaled?: (Size & { readonly crop: Rect }) | undefined;
   /** Pixels of the full frame that are handed out, instead of a part of it. */
   readonly lattice?: Lattice | undefined;
 }
@@ -90,7 +90,7 @@ export interface PicturePlan {
 /** Size of a frame in the pipe. */
 export function pipeSize({ width, height, crop, scaled, lattice }: Picture): Size {
   if (lattice !== undefined) return { width: lattice.columns.length, height: lattice.rows.length };
-  return scaled ?? crop ?? { width, height };
+  return scaled?.crop ?? crop ?? { width, height };
 }
 
 /** Above this share of the pixels, picking single ones out of a frame gains nothing over handing out the whole part. */
@@ -107,8 +107,7 @@ export function planPicture(recipe: PixelRecipe, width: number, height: number):
   const crops = { cropWidth, cropHeight };
   if (recipe.path === 'fast') {
     const region = boundsOf(plan.crops);
-    const picture = { width, height, crop: sourcePart(region, to, { width, height }), scaled: region };
-    return { picture, region, resizers: plan.crops.map(copier), ...crops };
+    return { picture: fastPicture(region, to, { width, height }), region, resizers: plan.crops.map(copier), ...crops };
   }
   const from = { width, height };
   const resizers = plan.crops.map((crop) => makeResizer(recipe.resize, from, to, crop));
@@ -126,16 +125,48 @@ export function planPicture(recipe: PixelRecipe, width: number, height: number):
   };
 }
 
-/** The part of the source under `region` of the resized picture, on even pixels, as 4:2:0 chroma can be cut. */
-function sourcePart(region: Rect, resized: Size, source: Size): Rect {
-  const axis = (at: number, length: number, to: number, from: number): readonly [at: number, length: number] => {
-    if (length === to) return [0, from];
-    const start = 2 * Math.floor((at * from) / to / 2);
-    return [start, Math.min(from - start, Math.max(2, 2 * Math.round((length * from) / to / 2)))];
+/**
+ * Scaling only what the crops show saves a tenth of the time. The part begins and ends on even pixels (4:2:0 chroma) that fall as
+ * nearly as possible on whole pixels of the resized picture, so that it lies there as if all had been scaled.
+ */
+function fastPicture(region: Rect, resized: Size, source: Size): Picture {
+  const x = fastAxis(region.x, region.width, resized.width, source.width);
+  const y = fastAxis(region.y, region.height, resized.height, source.height);
+  return {
+    ...source,
+    crop: { x: x.from, y: y.from, width: x.length, height: y.length },
+    scaled: {
+      width: x.scaled,
+      height: y.scaled,
+      crop: { x: x.offset, y: y.offset, width: region.width, height: region.height },
+    },
   };
-  const [x, width] = axis(region.x, region.width, resized.width, source.width);
-  const [y, height] = axis(region.y, region.height, resized.height, source.height);
-  return { x, y, width, height };
+}
+
+/** How far an edge may move outwards for a better fit, in source pixels, and what fits well enough, in resized ones. */
+const fitWithin = 64;
+const fitsBelow = 0.05;
+
+function fastAxis(
+  at: number,
+  length: number,
+  resized: number,
+  source: number,
+): { readonly from: number; readonly length: number; readonly scaled: number; readonly offset: number } {
+  const factor = resized / source;
+  const misfit = (edge: number): number => Math.abs(edge * factor - Math.round(edge * factor));
+  /** The nearest even edge that fits, from `first` outwards; else the best one. */
+  const best = (first: number, step: 2 | -2, end: number): number => {
+    const edges = Array.from({ length: fitWithin / 2 }, (_, i) => first + i * step).filter(
+      (edge) => edge * step < end * step,
+    );
+    edges.push(end);
+    return edges.find((edge) => misfit(edge) <= fitsBelow) ?? end;
+  };
+  const from = best(2 * Math.floor(at / factor / 2), -2, 0);
+  const to = best(2 * Math.ceil((at + length) / factor / 2), 2, source);
+  const start = Math.round(from * factor);
+  return { from, length: to - from, scaled: Math.round(to * factor) - start, offset: at - start };
 }
 
 // ---- the pass ----------------------------------------------------------------------------------------------------
@@ -318,7 +349,13 @@ function filterChain(
   if (crop !== undefined && (crop.width !== width || crop.height !== height)) {
     filters.push(`crop=${crop.width}:${crop.height}:${crop.x}:${crop.y}`);
   }
-  if (scaled !== undefined) filters.push(`scale=${scaled.width}:${scaled.height}:flags=area`, 'format=rgb24');
+  if (scaled !== undefined) {
+    filters.push(`scale=${scaled.width}:${scaled.height}:flags=area`, 'format=rgb24');
+    const kept = scaled.crop;
+    if (kept.width !== scaled.width || kept.height !== scaled.height) {
+      filters.push(`crop=${kept.width}:${kept.height}:${kept.x}:${kept.y}`);
+    }
+  }
   // The maps are stills of time 0: what comes before them would pass unmapped.
   if (lattice !== undefined) filters.push('setpts=N[frames];[frames][1:v][2:v]remap', 'format=rgb24');
   filters.push(mark(pipeMark));
@@ -495,7 +532,11 @@ export async function decodeTimes(
   input: DecodeInput,
   options: RunLimits & { readonly onProgress?: ((decodedFrames: number) => void) | undefined } = {},
 ): Promise<PassResult> {
-  const picture: Picture = { width: input.width, height: input.height, scaled: { width: 2, height: 2 } };
+  const picture: Picture = {
+    width: input.width,
+    height: input.height,
+    scaled: { width: 2, height: 2, crop: { x: 0, y: 0, width: 2, height: 2 } },
+  };
   const samples = decodeSamples(input, { rate: 'source', picture }, options);
   for (;;) {
     const next = await samples.next();

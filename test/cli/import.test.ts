@@ -8,8 +8,8 @@ import { EgolensError } from '../../src/errors.js';
 import { openFileSource } from '../../src/files.js';
 import { readPreset } from '../../src/models/presets.js';
 import { importModel, type ImportOptions } from '../../src/pipeline/import-model.js';
-import { goldenCase, readWeights, slowWeights, transformersWeights, writeWeights, type Weights } from './models.js';
-import { filesBelow, fixtures, leftovers, nobodyLeft, records, run, start, until, workFolder } from './program.js';
+import { goldenCase, readWeights, transformersWeights, writeWeights, type Weights } from './models.js';
+import { filesBelow, fixtures, records, run, workFolder } from './program.js';
 
 const golden = goldenCase('videomae_ft_mean');
 const checkpoint = join(golden, 'checkpoint.pth');
@@ -301,29 +301,5 @@ describe('imports that go through', () => {
     await bytes.close();
     const hashed = await run(['models', 'verify', model, '--device', 'cpu']);
     expect([hashed.status, hashed.stderr.includes('model.digest')]).toEqual([6, true]);
-  });
-});
-
-describe.runIf(process.platform === 'linux')('an import that is stopped', () => {
-  test('SIGINT leaves nothing, and what SIGKILL leaves goes with the next import; no probe outlives its program', async () => {
-    const folder = await workFolder();
-    const file = await slowWeights(join(folder, 'slow.safetensors'));
-    const args = ['models', 'import', file, '--arch', 'videomae-s', '-o', join(folder, 'models', 'slow')];
-    const probing = (program: ReturnType<typeof start>): Promise<void> =>
-      until(() => program.descendants().some(({ command }) => command.includes('probe-process')), 'the probe');
-    const interrupted = start(args);
-    await probing(interrupted);
-    interrupted.child.kill('SIGINT');
-    expect((await interrupted.ended).status).toBe(130);
-    await nobodyLeft(interrupted);
-    expect(await readdir(join(folder, 'models'))).toEqual([]);
-    const killed = start(args);
-    await probing(killed);
-    killed.child.kill('SIGKILL');
-    await killed.ended;
-    await nobodyLeft(killed);
-    expect(leftovers(join(folder, 'models'))).not.toEqual([]);
-    await importModel(checkpoint, { arch, config: join(golden, 'case.json'), output: join(folder, 'models', 'other') });
-    expect(await readdir(join(folder, 'models'))).toEqual(['other']);
   });
 });

@@ -1,7 +1,9 @@
-import { createWriteStream, mkdtempSync, rmSync } from 'node:fs';
+import { createWriteStream, mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { afterAll } from 'vitest';
 import { writeSafetensors, type SafetensorsEntry } from '../../src/checkpoint/safetensors.js';
 import { openCheckpoint } from '../../src/checkpoint/state-dict.js';
 import { openFileSource } from '../../src/files.js';
@@ -15,7 +17,7 @@ import { goldenFolder } from '../golden/cases.js';
 /** Models and checkpoints for process tests. Seeded models have learned nothing. */
 
 const folder = mkdtempSync(join(tmpdir(), 'egolens-models-'));
-process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+afterAll(() => rm(folder, { recursive: true, force: true }));
 
 /** A quarter of VideoMAE's ViT-S at 224 px: a run of 8 windows takes a second on two cores, long enough to be interrupted. */
 export async function slowModel(): Promise<string> {

@@ -1,13 +1,14 @@
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { expect, onTestFinished } from 'vitest';
+import { afterAll, expect, onTestFinished } from 'vitest';
 import { findings, isSchemaName, loadValidator } from '../../src/check.js';
 import { packageRoot } from '../../src/files.js';
+import { findTools } from '../../src/video/tools.js';
 
 /** The real program in a process of its own, and what tests want to know of it. */
 
@@ -22,7 +23,7 @@ export const unlessShared = hasSharedVideos ? '' : ' (skipped: no ../shared/data
 
 const programFile = join(packageRoot, 'bin', 'run.js');
 const cache = mkdtempSync(join(tmpdir(), 'egolens-cache-'));
-process.on('exit', () => rmSync(cache, { recursive: true, force: true }));
+afterAll(() => rm(cache, { recursive: true, force: true }));
 
 export interface RunOptions {
   readonly cwd?: string;
@@ -251,4 +252,13 @@ export async function peakResident(running: Running): Promise<Ended & { readonly
     800_000,
   );
   return { ...(await running.ended), peak };
+}
+
+/** Environment with an ffmpeg that hangs instead of decoding where its arguments hold `text`. */
+export async function hangingFfmpeg(folder: string, text: string): Promise<Record<string, string>> {
+  const { ffmpegPath, ffprobePath } = await findTools();
+  const program = join(folder, 'hanging');
+  const script = `#!/bin/sh\ncase "$*" in *${text}*rawvideo*) exec sleep 600;; *) exec "${ffmpegPath}" "$@";; esac\n`;
+  await writeFile(program, script, { mode: 0o755 });
+  return { EGOLENS_FFMPEG: program, EGOLENS_FFPROBE: ffprobePath };
 }

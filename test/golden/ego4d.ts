@@ -56,11 +56,16 @@ async function runCase(challenge: Challenge, path: string): Promise<Comparison[]
     comparisons.push(comparison('ties, first', spread['first_listed_wins'], evaluation.ties?.first));
     comparisons.push(comparison('ties, last', spread['last_listed_wins'], evaluation.ties?.last));
   }
-  return [...comparisons, ...compareWorkingFile(challenge, documents)];
+  return [...comparisons, ...compareWorkingFile(challenge, documents, evaluation, options)];
 }
 
-/** Where the annotations stand beside the working file that the official code makes of them, ours must be the same. */
-function compareWorkingFile(challenge: Challenge, documents: readonly JsonDocument[]): Comparison[] {
+/** Where the annotations stand beside the working file that the official code makes of them, ours must be the same, and need not be given. */
+function compareWorkingFile(
+  challenge: Challenge,
+  documents: readonly JsonDocument[],
+  { official }: Evaluation,
+  options: EvalOptions,
+): Comparison[] {
   const byName = new Map(documents.map((document) => [document.name, document]));
   const working = byName.get('clip_annotations.json');
   const annotations = documents.filter(({ name }) => name.startsWith('moments_'));
@@ -68,7 +73,19 @@ function compareWorkingFile(challenge: Challenge, documents: readonly JsonDocume
   const made = clipAnnotations(annotations, byName.get('ego4d.json'));
   const isEqual = isDeepStrictEqual(JSON.parse(JSON.stringify(made)), JSON.parse(JSON.stringify(working.value)));
   const isInOrder = Object.keys(made).join() === Object.keys(working.value as object).join();
-  return [{ what: 'clip_annotations.json as converted', error: isEqual && isInOrder ? 0 : 1, tolerance }];
+  const without = evaluate(
+    challenge,
+    documents.filter((document) => document !== working),
+    options,
+  );
+  return [
+    { what: 'clip_annotations.json as converted', error: isEqual && isInOrder ? 0 : 1, tolerance },
+    {
+      what: 'numbers without clip_annotations.json',
+      error: isDeepStrictEqual(without.official, official) ? 0 : 1,
+      tolerance,
+    },
+  ];
 }
 
 function evaluate(challenge: Challenge, documents: readonly JsonDocument[], options: EvalOptions): Evaluation {
