@@ -152,6 +152,7 @@ function evaluate(scorer: DetectionScorer, { ties, detail }: EvalOptions, notes:
     },
     corrected: numbersOf(repaired, ties),
     rows: rowsOf(scorer, mean),
+    correctedRows: rowsOf(repaired, repaired.score(ties)),
     ties: spread,
     notes,
     ...(detail

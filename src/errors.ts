@@ -71,6 +71,7 @@ export const errorCodes = {
   'run.interrupted': 'the run was interrupted',
   'internal.bug': 'a fault of the program itself',
 } as const;
+/** One of the stable codes: dotted, lower case, the first word is the area. */
 export type ErrorCode = keyof typeof errorCodes;
 
 export interface ErrorDetails {

@@ -205,6 +205,8 @@ export interface Evaluation {
   readonly corrected: Nested | null;
   /** The numbers that rank, and those people quote, in the order of the challenge. */
   readonly rows: readonly Score[];
+  /** The same rows of the corrected numbers; absent where there are none, or where their own names in `corrected` serve. */
+  readonly correctedRows?: readonly Score[];
   /** Official main numbers under the other tie rules; absent where ties cannot matter. */
   readonly ties?: { readonly tied: number; readonly first: Nested; readonly last: Nested };
   readonly perClass?: readonly Score[];

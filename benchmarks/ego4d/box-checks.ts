@@ -66,6 +66,7 @@ export function expectList(list: FindingList, value: unknown, at: Place, length?
   return true;
 }
 
+/** `value.type` unless the value is text that is not empty. */
 export function expectText(list: FindingList, value: unknown, at: Place): value is string {
   return (typeof value === 'string' && value !== '') || wrongType(list, value, at, 'text that is not empty');
 }
@@ -76,6 +77,7 @@ export function expectNumber(list: FindingList, value: unknown, at: Place): valu
   return checkFinite(list, value, at);
 }
 
+/** `value.type` unless the value is a whole number. */
 export function expectInteger(list: FindingList, value: unknown, at: Place): value is number | bigint {
   return isInteger(value) || wrongType(list, value, at, 'a whole number');
 }

@@ -103,10 +103,12 @@ function evaluate(data: SequenceData, distances: Distances, detail: boolean): Ev
         return [kind, { AUED: meanTrapezoid(ED), ED, 'ED@20': ED[futureLength - 1]! }];
       }),
     );
+  const corrected = distancesOf(data, 'damerau').map((least) => editCurve(least));
   return {
     official: { instances: data.keys.length, Z: futureLength, K: data.perKey, ...numbers(curves) },
-    corrected: numbers(distancesOf(data, 'damerau').map((least) => editCurve(least))),
+    corrected: numbers(corrected),
     rows: rowsOf(curves),
+    correctedRows: rowsOf(corrected),
     ...(detail
       ? {
           perItem: data.keys.flatMap((item, i) =>

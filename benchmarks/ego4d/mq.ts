@@ -203,6 +203,7 @@ class MomentScorer {
       official,
       corrected: this.#numbers(repaired.detection, repaired.detection?.score(ties), repaired.retrieval),
       rows: rowsOf(mean, this.#retrieval?.recall()),
+      correctedRows: rowsOf(repaired.detection?.score(ties), repaired.retrieval?.recall()),
       notes,
       ...(tieSpread === undefined ? {} : { ties: tieSpread }),
       ...(detail ? this.#detail(ties, mean) : {}),

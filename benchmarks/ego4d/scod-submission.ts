@@ -8,6 +8,7 @@ import { recordCorners, recordFloat, recordId, unknownRecord } from './box-recor
 import { pointer } from './checks.js';
 import { changeCategory, idAt, imagesOf, isCoco, isScodAnnotations, type ImageId } from './scod-truth.js';
 
+/** Schema of the records that a submission is made of (files.md 7). */
 export const scodSchema = 'egolens.object/1';
 
 /**

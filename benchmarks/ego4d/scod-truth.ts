@@ -12,13 +12,16 @@ import { pointer } from './checks.js';
 export const changeCategory = 1;
 const changeType = 'object_of_change';
 
+/** A COCO image id: a number in official files, text in some of the users' own. */
 export type ImageId = number | string;
 
+/** One image of the truth: a PNR frame. */
 export interface ScodImage {
   readonly id: ImageId;
   readonly fileName: string;
 }
 
+/** One annotated box of an image, in full-scale pixels. */
 export interface ScodTruthBox {
   readonly id: number;
   readonly image: ImageId;

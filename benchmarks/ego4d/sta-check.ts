@@ -19,7 +19,9 @@ import {
 import { isNumber } from './box-reading.js';
 import { checkFinite, checkIds, pointer, shown, tiedScores, warnTied } from './checks.js';
 
+/** What `challenge` says in a submission. */
 export const staChallengeName = 'ego4d_short_term_object_interaction_anticipation';
+/** What `version` says in a submission. */
 export const staVersion = '1.0';
 
 const guessFields = ['box', 'noun_category_id', 'verb_category_id', 'time_to_contact', 'score'];

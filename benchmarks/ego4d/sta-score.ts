@@ -30,6 +30,7 @@ export interface StaBoxes {
 
 /** What must agree besides the box, as bits: a criterion is a set of them. */
 export const staBits = { noun: 1, verb: 2, ttc: 4 } as const;
+/** What a match has to agree on beside the box: a set of noun, verb and time to contact, as bits. */
 export type Criterion = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7;
 
 /** Guesses matched to truths under one tie rule. */

@@ -7,6 +7,7 @@ import { incomplete, recordCorners, recordFloat, recordId, recordInteger, unknow
 import { pointer } from './checks.js';
 import { staChallengeName, staVersion } from './sta-check.js';
 
+/** Schema of the records that a submission is made of (files.md 7). */
 export const staSchema = 'egolens.interaction/1';
 
 /**

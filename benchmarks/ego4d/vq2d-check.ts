@@ -18,6 +18,7 @@ import {
 import { isNumber } from './box-reading.js';
 import { checkIds, shown, tiedScores, warnTied } from './checks.js';
 
+/** What `challenge` says in a submission. */
 export const vq2dChallengeName = 'ego4d_vq2d_challenge';
 
 /** Frames of a track count at this rate, those of a video at six times as many. */

@@ -7,6 +7,7 @@ import { incomplete, recordCorners, recordFloat, recordInteger, unknownRecord } 
 import { pointer, shown } from './checks.js';
 import { vq2dChallengeName } from './vq2d-check.js';
 
+/** Schema of the records that a submission is made of (files.md 7). */
 export const vq2dSchema = 'egolens.track/1';
 
 interface TrackEntry {

@@ -5,6 +5,7 @@ import { Float, float, type JsonValue } from '../../src/json.js';
 import type { Progress } from '../../src/types.js';
 import { alternate, spreadOf, type BenchContext, type Case, type Figure, type SpeedBenchmark } from './harness.js';
 
+/** What to measure, on what, how often. */
 export interface BenchOptions {
   /** Which, in this order. */
   readonly benchmarks: readonly SpeedBenchmark[];

@@ -10,6 +10,7 @@ import { shapeText, sizeOf, tensor } from '../tensor.js';
 import type { AnyTensor, Progress, Tensor } from '../types.js';
 import { openModelSession } from './probe.js';
 
+/** Which model runs over the arrays, on what, and what is written. */
 export interface EncodeOptions {
   readonly model: string;
   readonly output: string;
@@ -25,6 +26,7 @@ export interface EncodeOptions {
   readonly progress?: Progress;
 }
 
+/** What was computed for one array of frames. */
 export interface EncodeReport {
   readonly input: string;
   readonly folder: string;

@@ -37,6 +37,7 @@ import { programVersion, runtimeVersion } from './versions.js';
 /** How much damage a video may have: none, so many error messages, any. */
 export type DecodeErrorPolicy = 'ignore' | 'fail' | { readonly limit: number };
 
+/** Everything that decides a run of `extract`. */
 export interface ExtractOptions {
   /** Name or folder. */
   readonly model: string;
@@ -140,6 +141,7 @@ export type FeatureRecord = {
   readonly key: string;
 };
 
+/** What became of one video. */
 export type ExtractEvent =
   /** `kept`: it was complete already. */
   | { readonly kind: 'done' | 'kept'; readonly record: FeatureRecord }

@@ -21,6 +21,7 @@ import { bytesOf, sizeOf, tensor } from '../tensor.js';
 import type { AnyTensor, Preset, Progress, StateDict } from '../types.js';
 import { probeFrames } from './probe.js';
 
+/** What to make of a checkpoint, and where. */
 export interface ImportOptions {
   /** A family, or a known size of one. */
   readonly arch: string;
@@ -40,6 +41,7 @@ export interface ImportOptions {
   readonly progress?: Progress;
 }
 
+/** What became of an import. */
 export interface ImportReport {
   readonly folder: string;
   readonly manifest: ModelManifest;

@@ -24,6 +24,7 @@ export interface InputItem {
   readonly error?: EgolensError;
 }
 
+/** How arguments become a list of videos. */
 export interface InputOptions {
   /** Separator of a list on standard input: NUL instead of newline. */
   readonly nul?: boolean;

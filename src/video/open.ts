@@ -144,11 +144,34 @@ function fraction(value: unknown): Rational | null {
   return num > 0 && den > 0 ? rational(num, den) : null;
 }
 
+/** Containers that only name other files: a stranger's list must not decide what is read, and its bytes do not identify the video. */
+const playlists = new Set([
+  'hls',
+  'applehttp',
+  'dash',
+  'concat',
+  'imf',
+  'sdp',
+  'webm_dash_manifest',
+  'avisynth',
+  'vapoursynth',
+]);
+
 function describe(path: string, bytes: number, tools: Tools, raw: RawProbe, choice: StreamChoice): VideoSource {
   const name = basename(path);
   const container = text(raw.format?.['format_name']) ?? 'unknown';
   // A text file with the suffix .txt or .ans is "decoded" as a terminal's screen.
   if (container === 'tty') throw new EgolensError('input.not_a_video', `\`${name}\`: expected a video, found text`);
+  const playlist = container.split(',').find((format) => playlists.has(format));
+  if (playlist !== undefined) {
+    throw new EgolensError(
+      'input.not_a_video',
+      `\`${name}\`: expected a video, found a list of other files (${playlist})`,
+      {
+        try: 'give the files themselves',
+      },
+    );
+  }
   const streams = raw.streams ?? [];
   const { stream, streamNumber } = chooseStream(name, streams, choice);
   const streamIndex = number(stream['index']) ?? 0;

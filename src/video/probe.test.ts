@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { PixelRecipe } from '../types.js';
 import { decodeSamples, decodeTimes, planPicture } from './decode.js';
@@ -178,4 +179,14 @@ async function firstFrame(source: Awaited<ReturnType<typeof openVideo>>): Promis
 test('--stream is a number or `best`', () => {
   expect([parseStreamChoice('2'), parseStreamChoice('best')]).toEqual([2, 'best']);
   expect(() => parseStreamChoice('-1')).toThrow('expected a stream number');
+});
+
+test('a playlist that names another local file is refused', async () => {
+  const list = join(mkdtempSync(join(tmpdir(), 'egolens-list-')), 'list.mp4');
+  const segment = resolve('fixtures/videos/three-seconds.mp4');
+  writeFileSync(list, `#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\n${segment}\n#EXT-X-ENDLIST\n`);
+  // Some builds refuse the list before we can: what counts is that nothing of it becomes a video.
+  await expect(openVideo(list)).rejects.toMatchObject({
+    code: expect.stringMatching(/^input\.not_a_video$|^decode\./) as unknown,
+  });
 });
