@@ -206,7 +206,7 @@ function evaluate(file: QueryFile, answers: readonly Answer[], scored: Scored, {
   }
   return {
     official: officialOf(numbers, scored),
-    corrected: correctedOf(file, answers),
+    ...correctedOf(file, answers),
     rows: rowsOf(numbers),
     notes,
     ...(detail ? detailOf(file, answers, scored) : {}),
@@ -218,7 +218,7 @@ function officialOf({ recall, mIoU }: Numbers, scored: Scored): Nested {
 }
 
 /** Every query of the truth with a proper window counts once: by its first entry, as a miss where it has none. */
-function correctedOf(file: QueryFile, answers: readonly Answer[]): Nested {
+function correctedOf(file: QueryFile, answers: readonly Answer[]): Pick<Evaluation, 'corrected' | 'correctedRows'> {
   const firstByQuery = new Map<number, Answer>();
   for (const answer of answers) if (!firstByQuery.has(answer.query)) firstByQuery.set(answer.query, answer);
   const asked = file.queries.filter((query) => query.isProper);
@@ -227,8 +227,12 @@ function correctedOf(file: QueryFile, answers: readonly Answer[]): Nested {
       ({ number, clip }) => firstByQuery.get(number) ?? { query: number, unit: clip, overlaps: new Float64Array() },
     ),
   );
-  const { recall, mIoU } = numbersOf(scored);
-  return { thresholds, topK, recall: recall.map((row) => [...row]), mIoU, num_queries: asked.length };
+  const numbers = numbersOf(scored);
+  const recall = numbers.recall.map((row) => [...row]);
+  return {
+    corrected: { thresholds, topK, recall, mIoU: numbers.mIoU, num_queries: asked.length },
+    correctedRows: rowsOf(numbers),
+  };
 }
 
 function detailOf(file: QueryFile, answers: readonly Answer[], scored: Scored): Partial<Evaluation> {

@@ -159,14 +159,16 @@ function evaluate(data: StaData, matchesFor: (ties: TieRule) => StaMatches, opti
   };
 
   const everyNoun = isWhole ? nouns : nounClasses(boxes, new Uint8Array(boxes.images).fill(1), 'truth');
+  const everyTruth = isWhole ? challenge : named(challengeMetrics, mean(everyNoun, challengeTopK));
   const corrected: Nested = {
-    challenge: isWhole ? challenge : named(challengeMetrics, mean(everyNoun, challengeTopK)),
+    challenge: everyTruth,
     num_truth_boxes_counted: boxes.truthNoun.length,
   };
   return {
     official,
     corrected,
     rows: challengeMetrics.map(([metric]) => ({ metric, value: challenge[metric]! })),
+    correctedRows: challengeMetrics.map(([metric]) => ({ metric, value: everyTruth[metric]! })),
     ties: { tied, first, last },
     ...(options.detail ? details(data, matches, nouns, ranked, single) : {}),
     notes: [...data.notes, ...emptyNotes(boxes, counted)],
