@@ -11,6 +11,7 @@ import { interpolatedTable } from '../../src/models/videomae.js';
 import { encodeArrays } from '../../src/pipeline/encode.js';
 import { importModel } from '../../src/pipeline/import-model.js';
 import { openSession } from '../../src/runtime/session.js';
+import { tensor } from '../../src/tensor.js';
 import type { AnyTensor, Normalisation, PixelRecipe, Tensor } from '../../src/types.js';
 import { makeResizer, normalise, pixelDType, pixelPlan, type Pixels } from '../../src/video/resize.js';
 import { samplers } from '../../src/video/sampling.js';
@@ -105,7 +106,7 @@ async function compareOutputs(
   return comparisons;
 }
 
-/** The WebGPU form of the graph, run by the cpu provider. */
+/** The graphs that `encode` did not run on the cpu: separate attention over bytes, both forms over normalised floats. */
 async function compareSeparate(
   golden: ModelCase,
   path: string,
@@ -113,14 +114,36 @@ async function compareSeparate(
   arrays: Readonly<Record<string, string>>,
 ): Promise<Comparison[]> {
   const model = await openModelFolder(folder);
-  const frames = await readArray(join(path, 'frames.npy'));
-  const shape = frames.shape.length === 4 ? [1, ...frames.shape] : frames.shape;
+  const frames = (await readArray(join(path, 'frames.npy'))) as Tensor<'uint8'>;
+  const [batch, t, h, w] = (frames.shape.length === 4 ? [1, ...frames.shape] : frames.shape) as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  const clip = t * h * w * 3;
+  const floats = new Float32Array(batch * clip);
+  for (let i = 0; i < batch; i++) {
+    floats.set(normalise(frames.data.subarray(i * clip, (i + 1) * clip), model.spec.preset), i * clip);
+  }
   const named: Record<string, AnyTensor> = {};
   for (const [name, file] of Object.entries(arrays)) named[name] = await readArray(file);
-  await using session = await openSession({ graph: join(folder, 'graph.webgpu.onnx'), device: 'cpu' });
-  const feeds = { frames: { ...frames, shape }, ...model.spec.feeds(named, shape[0]!) } as Record<string, AnyTensor>;
-  const results = await session.run(feeds, Object.keys(model.manifest.outputs));
-  return await compareOutputs(golden, path, (name) => Promise.resolve(results[name]!), 'the separate form');
+  const bytes = { frames: tensor('uint8', [batch, t, h, w, 3], frames.data) };
+  const input = { input: tensor('float32', [batch, 3, t, h, w], floats) };
+  const comparisons: Comparison[] = [];
+  for (const [file, feeds] of [
+    ['graph.webgpu.onnx', bytes],
+    ['graph.float.onnx', input],
+    ['graph.float.webgpu.onnx', input],
+  ] as const) {
+    await using session = await openSession({ graph: join(folder, file), device: 'cpu' });
+    const results = await session.run(
+      { ...feeds, ...model.spec.feeds(named, batch) },
+      Object.keys(model.manifest.outputs),
+    );
+    comparisons.push(...(await compareOutputs(golden, path, (name) => Promise.resolve(results[name]!), file)));
+  }
+  return comparisons;
 }
 
 /** `pos_embed.npy`: the positional table after interpolation. */
