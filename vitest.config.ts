@@ -6,6 +6,8 @@ export default defineConfig({
     exclude: ['test/slow/**', 'test/golden/**', '**/node_modules/**', 'dist/**'],
     // Process tests read what a command printed; vitest's interception would swallow it.
     disableConsoleIntercept: true,
+    // Process tests mostly wait; with vitest's default, two cores run one file at a time.
+    maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 60_000,
   },

@@ -6,6 +6,8 @@ export default defineConfig({
     include: ['test/slow/**/*.test.ts'],
     passWithNoTests: true,
     disableConsoleIntercept: true,
+    // Process tests mostly wait; with vitest's default, two cores run one file at a time.
+    maxWorkers: 2,
     testTimeout: 900_000,
     hookTimeout: 900_000,
   },

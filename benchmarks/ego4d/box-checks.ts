@@ -95,10 +95,16 @@ export interface Picture {
 }
 
 /** Four finite numbers [x1, y1, x2, y2] with x1 < x2, y1 < y2; `box.outside` (a warning) where the box leaves the picture. */
-export function expectCorners(list: FindingList, value: unknown, at: Place, picture?: Picture): void {
+export function expectCorners(
+  list: FindingList,
+  value: unknown,
+  at: Place,
+  picture?: Picture,
+  inverted: 'error' | 'warning' = 'error',
+): void {
   if (!expectList(list, value, at, 4) || value.length !== 4) return;
   const isFinite = value.map((side, i) => expectNumber(list, side, below(at, i))).every(Boolean);
-  if (isFinite) expectBox(list, value.map(Number) as [number, number, number, number], at, picture); // four, checked above
+  if (isFinite) expectBox(list, value.map(Number) as [number, number, number, number], at, picture, inverted); // four, checked above
 }
 
 /** The same for numbers at hand. */
@@ -107,8 +113,9 @@ export function expectBox(
   corners: readonly [number, number, number, number],
   at: Place,
   picture?: Picture,
+  inverted: 'error' | 'warning' = 'error',
 ): void {
-  if (!checkCorners(list, corners, at) || picture === undefined) return;
+  if (!checkCorners(list, corners, at, inverted) || picture === undefined) return;
   const [x1, y1, x2, y2] = corners;
   // A pixel to spare: rounding at the border is no fault.
   if (x1 >= -1 && y1 >= -1 && x2 <= picture.width + 1 && y2 <= picture.height + 1) return;

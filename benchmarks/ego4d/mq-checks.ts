@@ -1,5 +1,4 @@
 /** Faults of the files of Moment Queries (ego4d.md 3.1, 5). */
-import { EgolensError } from '../../src/errors.js';
 import { findingList, type FindingList } from '../../src/findings.js';
 import type { DocumentKind, Finding, JsonDocument } from '../../src/types.js';
 import { entriesOf, isObject, type JsonObject } from '../reading.js';
@@ -14,6 +13,7 @@ import {
 } from '../span-checks.js';
 import { below, expectConstant, expectObject, expectText, wrongType, type Place } from './box-checks.js';
 import { checkIds, pointer } from './checks.js';
+import { readReference } from './by-id.js';
 import { momentClips } from './moments.js';
 import { itemsPerClip } from './mq-submission.js';
 import { describeFile, kindOf } from './videos-file.js';
@@ -37,7 +37,7 @@ export function checkMoments(kind: DocumentKind, document: JsonDocument, against
 }
 
 function referenceOf(list: FindingList, against: JsonDocument): Reference | undefined {
-  try {
+  return readReference(list, against, () => {
     const clips = momentClips([against], 'all');
     const labels = new Set(clips.flatMap(({ moments }) => moments.map(({ label }) => label)));
     return {
@@ -46,16 +46,7 @@ function referenceOf(list: FindingList, against: JsonDocument): Reference | unde
       ),
       ...(labels.size === 0 ? {} : { labels }),
     };
-  } catch (error) {
-    if (!(error instanceof EgolensError)) throw error;
-    list.error('reference.unreadable', () => ({
-      at: '',
-      expected: 'annotations to compare with',
-      found: error.message,
-      ...(error.details.try === undefined ? {} : { hint: error.details.try }),
-    }));
-    return undefined;
-  }
+  });
 }
 
 function checkPredictions(

@@ -100,7 +100,7 @@ function predictionParts(documents: readonly JsonDocument[], clips: readonly Mom
       };
     } else if (isObject(value) && ('detect_results' in value || 'retrieve_results' in value)) {
       parts = { ...parts, ...challengeParts(document, value) };
-    } else if (isObject(value) && isObject(value['results'])) {
+    } else if (isObject(value) && isObject(value['results']) && value['challenge'] === undefined) {
       parts = localParts(document, value, parts);
     } else {
       throw new EgolensError(

@@ -1,5 +1,4 @@
 /** Faults of the files of Natural Language Queries (ego4d.md 3.2, 5). */
-import { EgolensError } from '../../src/errors.js';
 import { findingList, type FindingList } from '../../src/findings.js';
 import type { DocumentKind, Finding, JsonDocument } from '../../src/types.js';
 import { isObject, type JsonObject } from '../reading.js';
@@ -16,6 +15,7 @@ import {
   type Place,
 } from './box-checks.js';
 import { checkIds, pointer, shown } from './checks.js';
+import { readReference } from './by-id.js';
 import { windowsPerQuery } from './nlq-submission.js';
 import { readQueries, type QueryFile } from './queries.js';
 import { describeFile, kindOf } from './videos-file.js';
@@ -26,23 +26,14 @@ const challengeName = 'ego4d_nlq_challenge';
 export function checkQueries(kind: DocumentKind, document: JsonDocument, against?: JsonDocument): Finding[] {
   const list = findingList(document);
   if (kind === 'annotations') checkAnnotations(list, document);
-  else checkResults(list, kind, document, against === undefined ? undefined : referenceOf(list, against));
+  else
+    checkResults(
+      list,
+      kind,
+      document,
+      against === undefined ? undefined : readReference(list, against, () => readQueries([against])),
+    );
   return list.all();
-}
-
-function referenceOf(list: FindingList, against: JsonDocument): QueryFile | undefined {
-  try {
-    return readQueries([against]);
-  } catch (error) {
-    if (!(error instanceof EgolensError)) throw error;
-    list.error('reference.unreadable', () => ({
-      at: '',
-      expected: 'annotations to compare with',
-      found: error.message,
-      ...(error.details.try === undefined ? {} : { hint: error.details.try }),
-    }));
-    return undefined;
-  }
 }
 
 function checkResults(

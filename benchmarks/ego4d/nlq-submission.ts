@@ -31,7 +31,7 @@ interface Window {
 
 /**
  * One entry for each query that has records, in the order of the annotation file: windows by rank (where records have none, by falling
- * score), in seconds of the clip, clamped to it.
+ * score), in seconds of the clip. They may end after it, as annotated windows do.
  *
  * @throws EgolensError data.unknown_id for a query that is not in the file; data.invalid for a record of no query
  */
@@ -47,10 +47,9 @@ export function answerEntries(
     const offset = owner.kind === 'video' ? file.videoStarts[query.clip] : 0;
     if (offset === undefined)
       throw recordFault(index, `clip \`${query.clipUid}\` has no \`video_start_sec\``, 'give times of the clip');
-    const duration = file.durations[query.clip] ?? Infinity;
-    const given = [recordNumber(record, index, 'start') - offset, recordNumber(record, index, 'end') - offset] as const;
-    const times = [Math.max(0, given[0]), Math.min(duration, given[1])] as const;
-    const isInside = times[0] < times[1] || (given[0] === given[1] && times[0] === times[1]);
+    const start = Math.max(0, recordNumber(record, index, 'start') - offset);
+    const times = [start, recordNumber(record, index, 'end') - offset] as const;
+    const isInside = times[1] >= 0 && times[0] <= (file.durations[query.clip] ?? Infinity);
     let list = windows.get(query);
     if (list === undefined) windows.set(query, (list = []));
     if (!isInside) {

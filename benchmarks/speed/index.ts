@@ -1,5 +1,6 @@
 import { decode } from './decode.js';
 import { encode } from './encode.js';
+import { evaluate } from './evaluate.js';
 import { graph } from './graph.js';
 import type { SpeedBenchmark } from './harness.js';
 import { memory } from './memory.js';
@@ -7,4 +8,4 @@ import { pipeline } from './pipeline.js';
 import { startup } from './startup.js';
 
 /** The speed benchmarks, in the order in which they run. */
-export const speedBenchmarks: readonly SpeedBenchmark[] = [startup, graph, encode, decode, pipeline, memory];
+export const speedBenchmarks: readonly SpeedBenchmark[] = [startup, graph, encode, decode, pipeline, memory, evaluate];

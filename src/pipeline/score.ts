@@ -1,5 +1,6 @@
 /** `eval`: predictions against truth, the official numbers first. */
-import { EgolensError } from '../errors.js';
+import { join } from 'node:path';
+import type { EgolensError } from '../errors.js';
 import type { JsonValue } from '../json.js';
 import type { Challenge, EvalOptions, Evaluation, JsonDocument, Prepared, Progress } from '../types.js';
 import type { Uncertainty } from './bootstrap.js';
@@ -179,10 +180,9 @@ async function writePlots(
   { curves = [], perClass = [] }: Evaluation,
   progress: Progress,
 ): Promise<string[]> {
-  const { join } = await import('node:path');
   const { makeFolder, writeFileAtomic } = await import('../files.js');
   const { plotsOf } = await import('../report/plots.js');
-  const plots = plotsOf(challenge.summary, curves, perClass);
+  const plots = plotsOf(challenge.summary.replace(/:.*/, ''), curves, perClass);
   if (plots.length === 0) progress.note(`\`${challenge.task}\` has nothing to plot`);
   await makeFolder(folder);
   for (const { name, svg } of plots) await writeFileAtomic(join(folder, name), svg);

@@ -13,7 +13,7 @@ export interface Plot {
 
 const width = 720;
 const height = 460;
-const margin = { left: 70, right: 20, top: 46, bottom: 56 };
+const margin = { left: 70, right: 20, top: 54, bottom: 56 };
 /** More lines than this are not told apart: the best ones by the mean of their values are drawn. */
 const mostLines = 10;
 const mostBars = 120;
@@ -125,7 +125,7 @@ function curvePlot(title: string, all: readonly Curve[]): string {
     });
   }
   const hidden = drawn.length - lines.length;
-  const subtitle = hidden > 0 ? `the ${lines.length} largest of ${drawn.length}` : '';
+  const subtitle = hidden > 0 ? `the ${lines.length} largest of ${drawn.length} curves` : '';
   return document(title, subtitle, height + legendHeight, parts);
 }
 

@@ -105,11 +105,10 @@ describe('finding ffmpeg', () => {
   });
 
   test('a program that cannot run is tool.failed', async () => {
+    const { ffprobePath } = await real();
     await expect(
-      findTools({ EGOLENS_FFMPEG: script('broken', 'exit 3'), PATH: process.env['PATH'] }),
-    ).rejects.toMatchObject({
-      code: 'tool.failed',
-    });
+      findTools({ EGOLENS_FFMPEG: script('broken', 'exit 3'), EGOLENS_FFPROBE: ffprobePath }),
+    ).rejects.toMatchObject({ code: 'tool.failed' });
   });
 
   test('ffprobe is looked for beside ffmpeg', async () => {

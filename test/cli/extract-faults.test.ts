@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { filesBelow, records, run, videos, workFolder } from './program.js';
+import { findTools } from '../../src/video/tools.js';
 
 describe('one bad video', () => {
   test('nothing but broken files ends with 4, and a second start skips what failed until --retry-failed', async () => {
@@ -81,6 +82,8 @@ describe('one bad video', () => {
     expect(both.status).toBe(0);
     const rows = await records(both.stdout);
     expect(rows.map(({ rows: count }) => count)).toEqual([1, 3]);
-    expect(both.stderr).toContain('warning decode.truncated');
+    // Builds before 5.1 end a cut Matroska file without a word.
+    const { passthrough } = await findTools();
+    expect(both.stderr.includes('warning decode.truncated')).toBe(passthrough[0] === '-fps_mode');
   });
 });

@@ -1,7 +1,7 @@
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { filesBelow, hangingFfmpeg, records, run, shell, start, videos, workFolder } from './program.js';
+import { filesBelow, hangingFfmpeg, records, run, shell, start, videos, workFolder } from '../cli/program.js';
 
 async function copies(folder: string, names: readonly string[]): Promise<void> {
   for (const name of names) {
