@@ -3,7 +3,17 @@ import { existsSync } from 'node:fs';
 import { cp, mkdir, open, readFile, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { fixtures, filesBelow, leftovers, ledgerLines, records, run, start, videos, workFolder } from '../cli/program.js';
+import {
+  fixtures,
+  filesBelow,
+  leftovers,
+  ledgerLines,
+  records,
+  run,
+  start,
+  videos,
+  workFolder,
+} from '../cli/program.js';
 
 /** Ids that the last run of a folder began to compute. */
 async function computed(output: string): Promise<unknown[]> {
