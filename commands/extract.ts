@@ -97,7 +97,8 @@ export default class Extract extends BaseCommand {
 
   async run(): Promise<void> {
     const { argv, flags } = await this.parse(Extract);
-    const { extract, extractDefaults, planExtract } = await import('../src/pipeline/extract.js');
+    const { extract, planExtract } = await import('../src/pipeline/extract.js');
+    const { extractDefaults } = await import('../src/pipeline/extract-options.js');
     const { listInputs } = await import('../src/pipeline/inputs.js');
     const { RunFiles } = await import('../src/pipeline/run-files.js');
     using progress = await this.progress(flags);

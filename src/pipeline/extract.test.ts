@@ -8,7 +8,8 @@ import { readFeatures } from '../features/store.js';
 import { packageRoot } from '../files.js';
 import { readPreset } from '../models/presets.js';
 import type { RowTime, Tensor } from '../types.js';
-import { extract, extractDefaults, type ExtractFlags, type ExtractSummary, type FeatureRecord } from './extract.js';
+import { extractDefaults, type ExtractFlags } from './extract-options.js';
+import { extract, type ExtractSummary, type FeatureRecord } from './extract.js';
 import { listInputs } from './inputs.js';
 import { makeSeededModel } from './seeded-model.js';
 

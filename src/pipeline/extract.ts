@@ -16,20 +16,18 @@ import {
   type ItemNames,
   type VideoIdentity,
 } from '../features/store.js';
-import { defaultModelName, findModel } from '../hub/cache.js';
+import { findModel } from '../hub/cache.js';
 import { canonicalText, type JsonValue } from '../json.js';
 import { openModelFolder, type ModelFolder } from '../models/folder.js';
 import { presetJson } from '../models/presets.js';
 import { chooseProvider } from '../runtime/providers.js';
 import type { Session } from '../runtime/session.js';
 import type { Preset, Progress, Span } from '../types.js';
-import { openVideo, parseStreamChoice, type StreamChoice } from '../video/probe.js';
+import { openVideo, type StreamChoice } from '../video/probe.js';
 import { findTools } from '../video/tools.js';
 import { pixelDType } from '../video/resize.js';
 import { encodeVideo, type EncodedVideo } from './encode-video.js';
-import { adjustPreset, type PresetChanges } from './adjust-preset.js';
-import { presetOf } from './import-model.js';
-import { parseShard, shardOf, type InputItem } from './inputs.js';
+import { shardOf, type InputItem } from './inputs.js';
 import { openModelSession } from './probe.js';
 import { errorRecord, type ErrorRecord } from './records.js';
 import { programVersion, runtimeVersion } from './versions.js';
@@ -74,57 +72,6 @@ export interface ExtractOptions {
   readonly argv: readonly string[];
   readonly signal: AbortSignal;
   readonly progress: Progress;
-}
-
-/** What flags say, as text where a person wrote text. */
-export interface ExtractFlags extends PresetChanges {
-  readonly model?: string | undefined;
-  readonly output: string;
-  readonly preset?: string | undefined;
-  readonly pool: 'mean' | 'tokens';
-  readonly level: 'clip' | 'video';
-  readonly outType: FeatureType;
-  readonly nameTemplate?: string | undefined;
-  readonly stream: string;
-  readonly device: string;
-  readonly threads?: number | undefined;
-  readonly batch?: number | undefined;
-  readonly jobs: number;
-  readonly shard?: string | undefined;
-  readonly force: boolean;
-  readonly decodeErrors: string;
-}
-
-/** The options behind flags; each text is checked here. Throws `usage.flag`. */
-export async function extractDefaults(flags: ExtractFlags) {
-  const { output, pool, level, device, threads, batch, jobs, force, shard, preset, nameTemplate } = flags;
-  const { pixels, window, stride, fps, tail, views } = flags;
-  const changes = { pixels, window, stride, fps, tail, views };
-  return {
-    model: flags.model ?? defaultModelName,
-    output,
-    pool,
-    level,
-    device,
-    jobs,
-    force,
-    type: flags.outType,
-    stream: parseStreamChoice(flags.stream),
-    decodeErrors: parseDecodeErrors(flags.decodeErrors),
-    adjust: (base: Preset) => adjustPreset(base, changes),
-    ...(threads !== undefined && { threads }),
-    ...(batch !== undefined && { batch }),
-    ...(shard !== undefined && { shard: parseShard(shard) }),
-    ...(preset !== undefined && { preset: await presetOf(preset) }),
-    ...(nameTemplate !== undefined && { template: nameTemplate }),
-  };
-}
-
-function parseDecodeErrors(text: string): DecodeErrorPolicy {
-  if (text === 'ignore' || text === 'fail') return text;
-  const limit = /^limit=(\d{1,9})$/.exec(text)?.[1];
-  if (limit === undefined) throw new EgolensError('usage.flag', `expected ignore, limit=N or fail, found \`${text}\``);
-  return { limit: Number(limit) };
 }
 
 /** `egolens.features/1` */
