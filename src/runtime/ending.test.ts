@@ -20,7 +20,9 @@ const run = () => session.run({ x }, ['y']);
 const first = run();
 const second = run().then(() => console.log('second finished'), (error) => console.log(error.code));
 const third = run().catch((error) => console.log('third ' + error.code));
-await first; // the worker goes on to the second run by itself
+const began = performance.now();
+await first; // the worker goes on to the second run by itself; a quarter of a run later it is in the middle of it
+await new Promise((resolve) => setTimeout(resolve, (performance.now() - began) / 4));
 const close = () => session[Symbol.asyncDispose]();
 const ends = {
   throws: () => { throw new Error('uncaught'); },
