@@ -54,10 +54,20 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   'onnxruntime-common': ['src/runtime/'],
   '@oclif/core': ['commands/', 'src/cli/'],
   '@huggingface/tokenizers': ['src/text/tokenizer.ts'],
+  '@huggingface/hub': ['src/hub/'],
+  undici: ['src/hub/'],
 };
 
 /** Slow to load (dependencies.md): reached by `await import()` when they are needed, so that `--help` stays quick. */
-const slowToLoad = ['onnxruntime-node', 'fluent-ffmpeg', 'ajv', 'ajv-formats', 'cli-progress'];
+const slowToLoad = [
+  'onnxruntime-node',
+  'fluent-ffmpeg',
+  'ajv',
+  'ajv-formats',
+  'cli-progress',
+  '@huggingface/hub',
+  'undici',
+];
 
 /** What the pure floor may take from Node: functions from values to values. */
 const pureBuiltins = ['node:assert', 'node:buffer', 'node:crypto', 'node:path', 'node:util', 'node:zlib'];

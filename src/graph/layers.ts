@@ -22,9 +22,13 @@ export const max = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'Max',
 export const min = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'Min', [a, b], {});
 export const exp = (g: GraphBuilder, x: Value): Value => one(g, 'Exp', [x], {});
 export const sqrt = (g: GraphBuilder, x: Value): Value => one(g, 'Sqrt', [x], {});
+export const sigmoid = (g: GraphBuilder, x: Value): Value => one(g, 'Sigmoid', [x], {});
+export const tanh = (g: GraphBuilder, x: Value): Value => one(g, 'Tanh', [x], {});
 export const matMul = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'MatMul', [a, b], {});
+/** x sigmoid(1.702 x), as CLIP and everything made of it uses it. */
+export const quickGelu = (g: GraphBuilder, x: Value): Value => one(g, 'QuickGelu', [x], { alpha: 1.702 });
 /** erf form, as the masked stream uses it. */
-const gelu = (g: GraphBuilder, x: Value): Value => one(g, 'Gelu', [x], {});
+export const gelu = (g: GraphBuilder, x: Value): Value => one(g, 'Gelu', [x], {});
 export const softmax = (g: GraphBuilder, x: Value, axis = -1): Value => one(g, 'Softmax', [x], { axis });
 export const cast = (g: GraphBuilder, x: Value, to: DType): Value => (x.dtype === to ? x : one(g, 'Cast', [x], { to }));
 export const transpose = (g: GraphBuilder, x: Value, perm: readonly number[]): Value =>
@@ -51,6 +55,40 @@ function integers(g: GraphBuilder, values: readonly number[]): Value {
 /** -1 once: what is left; 0: as in the input. */
 export function reshape(g: GraphBuilder, x: Value, shape: readonly number[]): Value {
   return one(g, 'Reshape', [x, integers(g, shape)], {});
+}
+
+/** x from `start` to `end` along one axis. */
+export function slice(g: GraphBuilder, x: Value, axis: number, start: number, end: number): Value {
+  return one(g, 'Slice', [x, integers(g, [start]), integers(g, [end]), integers(g, [axis])], {});
+}
+
+/** The beginning of x along `axis`, as long as axis `likeAxis` of `like`. */
+export function sliceLike(g: GraphBuilder, x: Value, axis: number, like: Value, likeAxis: number): Value {
+  const length = one(g, 'Shape', [like], { start: likeAxis, end: likeAxis + 1 });
+  return one(g, 'Slice', [x, integers(g, [0]), length, integers(g, [axis])], {});
+}
+
+/** Index of the largest value along `axis`, the first of equal ones: int64, that axis kept with size 1. */
+export const argMax = (g: GraphBuilder, x: Value, axis: number): Value => one(g, 'ArgMax', [x], { axis, keepdims: 1 });
+
+/** How a convolution moves: one stride an axis of space, and the same zeros before and after it. */
+export interface ConvSteps {
+  readonly strides: readonly number[];
+  readonly padding: readonly number[];
+  /** Channels are cut into so many groups; as many as channels: depthwise. Default 1. */
+  readonly groups?: number;
+}
+
+/** Convolution over x [b, c, ...space] by `weight` [out, c / groups, ...kernel] and optional bias [out]. */
+export function convolve(
+  g: GraphBuilder,
+  x: Value,
+  weight: Value,
+  bias: Value | undefined,
+  { strides, padding, groups = 1 }: ConvSteps,
+): Value {
+  const inputs = bias === undefined ? [x, weight] : [x, weight, bias];
+  return one(g, 'Conv', inputs, { strides, pads: [...padding, ...padding], group: groups });
 }
 
 export function split(g: GraphBuilder, x: Value, sizes: readonly number[], axis: number): readonly Value[] {
@@ -94,17 +132,17 @@ export function linear(
 
 /** x [..., in] times the transpose of weight [out, in], plus bias [out]. */
 export function multiply(g: GraphBuilder, x: Value, weight: Value, bias?: Value): Value {
+  const [out, width] = weight.shape as readonly number[];
+  // Gemm reads W as it lies in the file; a MatMul would need a transposed copy of every weight in memory.
+  const rows = x.shape.length === 2 ? x : reshape(g, x, [-1, width!]);
+  const inputs = bias === undefined ? [rows, weight] : [rows, weight, bias];
+  const product = one(g, 'Gemm', inputs, { transB: 1 });
+  if (x.shape.length === 2) return product;
   const inner = x.shape.slice(1, -1);
-  if (isFixed(inner)) {
-    // Gemm reads W as it lies in the file; a MatMul would need a transposed copy of every weight in memory.
-    const rows = x.shape.length === 2 ? x : reshape(g, x, [-1, weight.shape[1] as number]);
-    const inputs = bias === undefined ? [rows, weight] : [rows, weight, bias];
-    const product = one(g, 'Gemm', inputs, { transB: 1 });
-    return x.shape.length === 2 ? product : reshape(g, product, [-1, ...inner, weight.shape[0] as number]);
-  }
-  // Two sizes are open (batch and tokens): no constant shape leads back from rows, so the product stays three-dimensional.
-  const product = matMul(g, x, transpose(g, weight, [1, 0]));
-  return bias === undefined ? product : add(g, product, bias);
+  if (isFixed(inner)) return reshape(g, product, [-1, ...inner, out!]);
+  // Two sizes are open (batch and tokens): only x itself can tell them.
+  const lead = one(g, 'Shape', [x], { start: 0, end: x.shape.length - 1 });
+  return one(g, 'Reshape', [product, concat(g, [lead, integers(g, [out!])], 0)], {});
 }
 
 function isFixed(dims: readonly Dim[]): dims is readonly number[] {
@@ -121,23 +159,44 @@ export function layerNorm(g: GraphBuilder, x: Value, name: string, epsilon: numb
 /** `fused`: one operator, for cpu and cuda. `separate`: products and softmax, for WebGPU, where the fused operator was seen to give wrong numbers. */
 export type AttentionForm = 'fused' | 'separate';
 
+export interface AttentionOptions {
+  readonly heads: number;
+  /** Multiplies the logits. */
+  readonly scale: number;
+  readonly form: AttentionForm;
+  /** A token sees itself and those before it; `context` is the most tokens there can be. */
+  readonly causal?: { readonly context: number };
+}
+
 /**
  * Multi-head attention without projections: q [b, n, width], k [b, m, width], v [b, m, width] -> [b, n, width].
- * Heads lie one after the other along the width. `scale` multiplies the logits.
+ * Heads lie one after the other along the width.
  */
 export function attention(
   g: GraphBuilder,
   [q, k, v]: readonly [q: Value, k: Value, v: Value],
-  { heads, scale, form }: { readonly heads: number; readonly scale: number; readonly form: AttentionForm },
+  { heads, scale, form, causal }: AttentionOptions,
 ): Value {
-  if (form === 'fused') return one(g, 'MultiHeadAttention', [q, k, v], { num_heads: heads, scale });
+  if (form === 'fused')
+    return one(g, 'MultiHeadAttention', [q, k, v], { num_heads: heads, scale, ...(causal && { unidirectional: 1 }) });
   const width = q.shape[2] as number;
   const headed = (x: Value, perm: readonly number[]): Value =>
     transpose(g, reshape(g, x, [0, 0, heads, width / heads]), perm);
   const scaled = mul(g, headed(q, [0, 2, 1, 3]), scalar(g, scale)); // [b, heads, n, d]
   const logits = matMul(g, scaled, headed(k, [0, 2, 3, 1])); // [b, heads, n, m]
-  const mixed = matMul(g, softmax(g, logits), headed(v, [0, 2, 1, 3])); // [b, heads, n, d]
+  const seen = causal === undefined ? logits : add(g, logits, causalMask(g, q, causal.context));
+  const mixed = matMul(g, softmax(g, seen), headed(v, [0, 2, 1, 3])); // [b, heads, n, d]
   return reshape(g, transpose(g, mixed, [0, 2, 1, 3]), [0, 0, width]);
+}
+
+/** [n, n], to be added to logits: 0 on and below the diagonal, above it a number whose exponential is 0. */
+function causalMask(g: GraphBuilder, q: Value, context: number): Value {
+  const values = Float32Array.from({ length: context ** 2 }, (_, i) =>
+    i % context > Math.floor(i / context) ? -1e9 : 0,
+  );
+  const whole = g.constant(tensor('float32', [context, context], values), `causal_${context}`);
+  if (q.shape[1] === context) return whole;
+  return sliceLike(g, sliceLike(g, whole, 0, q, 1), 1, q, 1);
 }
 
 /** linear `fc1` to `hidden`, erf GELU, linear `fc2` back. */

@@ -84,7 +84,7 @@ function writeNode(out: ProtoWriter, node: GraphNode, graph: Graph): void {
 }
 
 /** Attributes that ONNX declares as float; all other numbers are integers. */
-const floatAttributes = new Set(['epsilon', 'scale']);
+const floatAttributes = new Set(['epsilon', 'scale', 'alpha']);
 
 function writeAttribute(out: ProtoWriter, name: string, value: number | string | readonly number[], op: string): void {
   out.string(1, name);

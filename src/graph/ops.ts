@@ -27,6 +27,8 @@ export interface OpAttrs {
   Min: NoAttrs;
   Exp: NoAttrs;
   Sqrt: NoAttrs;
+  Sigmoid: NoAttrs;
+  Tanh: NoAttrs;
   MatMul: NoAttrs;
   /** y = a b' + c with b' = b or, for transB 1, its transpose; a [m, k]. */
   Gemm: { readonly transB: 0 | 1 };
@@ -34,20 +36,36 @@ export interface OpAttrs {
   /** Sizes of the axes [start, end) as an int64 vector. */
   Shape: { readonly start: number; readonly end: number };
   Reshape: NoAttrs;
+  /** Inputs x, starts, ends, axes: int64 vectors. Ends may be symbols of a Shape; all else is known while building. */
+  Slice: NoAttrs;
   Concat: { readonly axis: number };
   Split: { readonly axis: number };
   Cast: { readonly to: DType };
   Gather: { readonly axis: number };
   GatherND: { readonly batch_dims: number };
+  /** Index of the largest value, the first of equal ones: int64. */
+  ArgMax: { readonly axis: number; readonly keepdims: 0 | 1 };
   Softmax: { readonly axis: number };
   LayerNormalization: { readonly axis: -1; readonly epsilon: number };
   ReduceMean: { readonly axes: readonly number[]; readonly keepdims: 0 | 1 };
   ReduceL2: { readonly axes: readonly number[]; readonly keepdims: 0 | 1 };
   ReduceSum: { readonly keepdims: 0 | 1 };
+  /**
+   * Cross-correlation of x [b, c, ...space] with w [m, c / group, ...kernel], optional bias [m]; `pads` are the begins of all axes, then
+   * the ends, filled with zeros.
+   */
+  Conv: { readonly strides: readonly number[]; readonly pads: readonly number[]; readonly group: number };
+  /** x sigmoid(alpha x), CLIP's with alpha 1.702; domain com.microsoft. */
+  QuickGelu: { readonly alpha: number };
   /** erf form; domain com.microsoft. */
   Gelu: NoAttrs;
-  /** Softmax(q k^T scale) v per head over [batch, tokens, width]; domain com.microsoft. */
-  MultiHeadAttention: { readonly num_heads: number; readonly scale: number };
+  /** Softmax(q k^T scale) v per head: q [b, n, width], k, v [b, m, width]; domain com.microsoft. */
+  MultiHeadAttention: {
+    readonly num_heads: number;
+    readonly scale: number;
+    /** A token sees itself and those before it; n = m then. */
+    readonly unidirectional?: 1;
+  };
 }
 export type NoAttrs = Readonly<Record<string, never>>;
 export type OpName = keyof OpAttrs;
@@ -146,6 +164,8 @@ export const ops: { readonly [O in OpName]: OpRule<OpAttrs[O]> } = {
   Min: elementwise,
   Exp: same,
   Sqrt: same,
+  Sigmoid: same,
+  Tanh: same,
   MatMul: {
     infer(inputs) {
       take(inputs, 2);
@@ -200,6 +220,27 @@ export const ops: { readonly [O in OpName]: OpRule<OpAttrs[O]> } = {
       return [{ dtype: from.dtype, shape: wanted.map((dim, i) => (i === open ? rest : dim)) }];
     },
   },
+  Slice: {
+    infer(inputs) {
+      take(inputs, 4);
+      const { shape, dtype } = inputs[0]!;
+      const [starts, axes] = [integersOf(inputs[1]!), integersOf(inputs[3]!)];
+      const ends = sizesIn(inputs[2]!);
+      if (starts.length !== axes.length || ends.length !== axes.length) fail('one start and one end an axis', inputs);
+      const cut = [...shape];
+      axes.forEach((axis, i) => {
+        const at = axisOf(axis, shape.length, inputs);
+        const [start, end, size] = [starts[i]!, ends[i]!, shape[at]!];
+        if (typeof end === 'string') {
+          // The length of another value: the caller answers for it being no longer than this axis.
+          if (start !== 0) fail('a start of 0 before a symbolic end', inputs);
+          cut[at] = end;
+        } else if (typeof size === 'number' && start >= 0 && start < end && end <= size) cut[at] = end - start;
+        else fail(`0 <= start < end <= ${String(size)} along axis ${at}, not ${start} and ${end}`, inputs);
+      });
+      return [{ dtype, shape: cut }];
+    },
+  },
   Concat: {
     infer(inputs, { axis }) {
       take(inputs, 1, Infinity);
@@ -212,7 +253,8 @@ export const ops: { readonly [O in OpName]: OpRule<OpAttrs[O]> } = {
       }
       const joined = sumOf(inputs.map((input) => input.shape[at]!));
       const shape = first.map((dim, i) => (i === at ? joined : dim));
-      const sizes = inputs.every((input) => input.sizes) ? inputs.flatMap((input) => input.sizes!) : undefined;
+      const isSizes = inputs.some((input) => input.sizes) && inputs.every((input) => input.sizes ?? input.constant);
+      const sizes = isSizes ? inputs.flatMap(sizesIn) : undefined;
       return [{ dtype: sameType(inputs), shape, ...(sizes === undefined ? {} : { sizes }) }];
     },
   },
@@ -258,6 +300,12 @@ export const ops: { readonly [O in OpName]: OpRule<OpAttrs[O]> } = {
       return [{ dtype: data.dtype, shape: [...indices.shape.slice(0, -1), ...data.shape.slice(batch + depth)] }];
     },
   },
+  ArgMax: {
+    infer(inputs, { axis, keepdims }) {
+      take(inputs, 1);
+      return [{ ...reduced(inputs[0]!, [axis], keepdims), dtype: 'int64' }];
+    },
+  },
   Softmax: {
     infer(inputs, { axis }) {
       take(inputs, 1);
@@ -285,16 +333,38 @@ export const ops: { readonly [O in OpName]: OpRule<OpAttrs[O]> } = {
       return [reduced(inputs[0]!, integersOf(inputs[1]!), keepdims)];
     },
   },
+  Conv: {
+    infer(inputs, { strides, pads, group }) {
+      take(inputs, 2, 3);
+      const [x, w, bias] = inputs.map((input) => input.shape);
+      const rank = x!.length - 2;
+      const sizes = [x![1], ...w!, ...x!.slice(2)];
+      if (rank < 1 || w!.length !== x!.length || strides.length !== rank || pads.length !== 2 * rank)
+        fail(`x [b, c, ...space], w [m, c / group, ...kernel], ${rank} strides, ${2 * rank} pads`, inputs);
+      if (!sizes.every((size) => typeof size === 'number')) fail('known sizes but for the batch', inputs);
+      const [m, perGroup, ...kernel] = w as readonly number[];
+      if (perGroup! * group !== x![1] || m! % group !== 0) fail(`${group} groups of ${perGroup} channels`, inputs);
+      if (bias !== undefined && (bias.length !== 1 || bias[0] !== m)) fail(`a bias [${m}]`, inputs);
+      const space = kernel.map((k, i) => {
+        const padded = (x![2 + i] as number) + pads[i]! + pads[rank + i]!;
+        if (padded < k) fail(`at least ${k} values along axis ${2 + i}, padding included`, inputs);
+        return Math.floor((padded - k) / strides[i]!) + 1;
+      });
+      return [{ dtype: sameType(inputs), shape: [x![0]!, m!, ...space] }];
+    },
+  },
+  QuickGelu: { domain: 'com.microsoft', infer: same.infer.bind(same) },
   Gelu: { domain: 'com.microsoft', infer: same.infer.bind(same) },
   MultiHeadAttention: {
     domain: 'com.microsoft',
-    infer(inputs, { num_heads: heads }) {
+    infer(inputs, { num_heads: heads, unidirectional }) {
       take(inputs, 3);
       const [q, k, v] = inputs.map((input) => input.shape);
       const fits =
         [q, k, v].every((shape) => shape!.length === 3 && shape![0] === q![0]) &&
         q![2] === k![2] &&
         k![1] === v![1] &&
+        (unidirectional === undefined || q![1] === k![1]) &&
         [q, v].every((shape) => typeof shape![2] === 'number' && shape![2] % heads === 0);
       if (!fits) fail(`q, k, v [batch, tokens, width], width a multiple of ${heads} heads`, inputs);
       return [{ dtype: sameType(inputs), shape: [q![0]!, q![1]!, v![2]!] }];

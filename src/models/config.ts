@@ -1,4 +1,22 @@
 import { EgolensError } from '../errors.js';
+import type { JsonValue } from '../json.js';
+
+/**
+ * What a configuration may ask for: far above every published model (at most 32 frames at 384 pixels, 9216 tokens, width 1664), far
+ * below what would exhaust memory while a graph is built or one window is held. Products are bounded as well as factors.
+ */
+export const limits = {
+  width: 16384,
+  depth: 512,
+  size: 4096,
+  frames: 4096,
+  classes: 1_000_000,
+  /** frames x size x size: 200 MB of bytes, 800 MB as floats. */
+  pixels: 2 ** 26,
+  tokens: 2 ** 18,
+  /** tokens x width of a positional table: 256 MB as float32. */
+  table: 2 ** 26,
+} as const;
 
 /** Reads members of a model configuration, which a stranger wrote: each is checked once, here. */
 export class ConfigReader {
@@ -75,4 +93,11 @@ export class ConfigReader {
     if (absent !== undefined) this.#defaults.set(name, absent);
     return absent;
   }
+}
+
+/** The members that have a value. */
+export function defined(values: Readonly<Record<string, JsonValue | undefined>>): Record<string, JsonValue> {
+  return Object.fromEntries(
+    Object.entries(values).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
+  );
 }

@@ -373,7 +373,7 @@ test('a model that differs takes the recipe at its own frames, size and statisti
   const { preset } = videomaeClassifier.spec({ ...nano, all_frames: 8, mean: half, std: half }, {});
   const base = readPreset('ego4d-mq');
   expect(preset).toMatchObject({
-    name: 'videomae-8f-96px',
+    name: 'ego4d-mq-8f-96px',
     sampling: { ...base.sampling, frames: 8, hop: 8 },
     pixels: { ...base.pixels, size: 96 },
     mean: half,
@@ -383,7 +383,7 @@ test('a model that differs takes the recipe at its own frames, size and statisti
   const published = { ...familyOf('videomae-b').size, mean: half };
   expect(videomaeClassifier.spec(published, {}).preset.name).not.toBe(base.name);
   const { name, feature } = videomaePretraining.spec(familyOf('videomae-b-pretraining').size, {}).preset;
-  expect([name, feature]).toEqual(['videomae-16f-224px', 'encoder_visible']);
+  expect([name, feature]).toEqual(['ego4d-mq-16f-224px', 'encoder_visible']);
 });
 
 test('a preset that the user chose has to fit the model, and lends its statistics where the configuration has none', () => {

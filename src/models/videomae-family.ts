@@ -2,20 +2,19 @@ import { EgolensError } from '../errors.js';
 import type { JsonValue } from '../json.js';
 import { seededRandom } from '../random.js';
 import { shapeText, sizeOf, tensor } from '../tensor.js';
-import type { AnyTensor, Normalisation, Preset, Tensor } from '../types.js';
-import { ConfigReader } from './config.js';
+import type { AnyTensor, Normalisation, Tensor } from '../types.js';
+import { ConfigReader, defined, limits } from './config.js';
+import { imagenet, onlyFrames, presetFor } from './recipe.js';
+import { gridOf, tokenCount, type Geometry } from './patches.js';
 import type { Grid } from './positions.js';
 import { readPreset } from './presets.js';
 import type { ConfigContext, KeyShapes, ModelFamily, ModelSpec, OutputInfo } from './spec.js';
 import { adaptVideoMae, leftoverReason, officialKeys } from './videomae-keys.js';
 import {
   classifierGraph,
-  gridOf,
   interpolatedFrom,
   pretrainingGraph,
-  tokenCount,
   type Classifier,
-  type Geometry,
   type PositionRule,
   type Pretraining,
   type Tower,
@@ -42,25 +41,6 @@ const sizes: Readonly<Record<string, Size>> = {
   'g-16': { patch: 16, width: 1408, depth: 40, heads: 16, ratio: 48 / 11, decoder: [512, 8, 4] },
   gigantic: { patch: 14, width: 1664, depth: 48, heads: 16, ratio: 64 / 13, decoder: [512, 8, 4] },
 };
-
-/**
- * What a configuration may ask for: far above every published model (at most 32 frames at 384 pixels, 9216 tokens, width 1664), far
- * below what would exhaust memory while a graph is built or one window is held. Products are bounded as well as factors.
- */
-const limits = {
-  width: 16384,
-  depth: 512,
-  size: 4096,
-  frames: 4096,
-  classes: 1_000_000,
-  /** frames x size x size: 200 MB of bytes, 800 MB as floats. */
-  pixels: 2 ** 26,
-  tokens: 2 ** 18,
-  /** tokens x width of a positional table: 256 MB as float32. */
-  table: 2 ** 26,
-} as const;
-
-const imagenet: Normalisation = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 
 /** Statistics that the configuration leaves open are those of the preset: the graph normalises with them. */
 function readGeometry(config: ConfigReader, { preset = imagenet }: { readonly preset?: Normalisation }): Geometry {
@@ -140,53 +120,6 @@ function completeConfig(geometry: Geometry, tower: Tower): Record<string, JsonVa
   };
 }
 
-/** The family's default preset for a model of these frames and this size, unless the user chose one, which then has to fit. */
-function presetFor(geometry: Geometry, context: ConfigContext, feature: string): Preset {
-  if (context.preset) {
-    const { name, sampling, pixels, mean, std } = context.preset;
-    if (mean.join() !== geometry.mean.join() || std.join() !== geometry.std.join()) {
-      throw new EgolensError(
-        'model.config',
-        `preset ${name}: mean ${mean.join(', ')} and std ${std.join(', ')}; the configuration has ${geometry.mean.join(', ')} and ${geometry.std.join(', ')}`,
-      );
-    }
-    if (sampling.frames !== geometry.frames || pixels.size !== geometry.size) {
-      throw new EgolensError(
-        'model.config',
-        `preset ${name}: ${sampling.frames} frames at ${pixels.size} pixels; the model takes ${geometry.frames} frames at ${geometry.size} pixels`,
-        { try: '`egolens presets list` shows frames and sizes' },
-      );
-    }
-    return context.preset;
-  }
-  const base = readPreset('ego4d-mq');
-  const { mean, std, frames, size } = geometry;
-  const isPublished =
-    frames === base.sampling.frames &&
-    size === base.pixels.size &&
-    feature === base.feature &&
-    mean.join() === base.mean.join() &&
-    std.join() === base.std.join();
-  if (isPublished) return base;
-  return {
-    ...base,
-    name: `videomae-${frames}f-${size}px`,
-    sampling: { ...base.sampling, frames, hop: frames },
-    pixels: { ...base.pixels, size },
-    mean,
-    std,
-    feature,
-    source: `recipe of preset ${base.name} at the model's own frames, size and statistics`,
-  };
-}
-
-function onlyFrames(arrays: Readonly<Record<string, AnyTensor>>): Readonly<Record<string, AnyTensor>> {
-  for (const name of Object.keys(arrays)) {
-    throw new EgolensError('data.invalid', `\`${name}\`: this model takes no such array; expected the frames alone`);
-  }
-  return {};
-}
-
 function tokenInfo(geometry: Geometry, width: number): OutputInfo {
   return {
     shape: ['batch', tokenCount(geometry), width],
@@ -222,6 +155,7 @@ function classifierSpec(raw: Readonly<Record<string, unknown>>, context: ConfigC
   const pooledMeaning = meanPooling ? 'fc_norm of the token mean' : 'first token after norm';
   return {
     family: 'videomae-classifier',
+    kind: 'encoder',
     config: {
       ...completeConfig(geometry, tower),
       num_classes: classes,
@@ -234,7 +168,7 @@ function classifierSpec(raw: Readonly<Record<string, unknown>>, context: ConfigC
       use_learnable_pos_emb: positions === 'learned',
       position_rule: positions,
     },
-    preset: presetFor(geometry, context, 'pooled'),
+    preset: presetFor(geometry, context, { base: readPreset('ego4d-mq'), feature: 'pooled' }),
     frames: geometry.frames,
     size: geometry.size,
     classes,
@@ -275,6 +209,7 @@ function pretrainingSpec(raw: Readonly<Record<string, unknown>>, context: Config
   const tokens = tokenCount(geometry);
   return {
     family: 'videomae-pretraining',
+    kind: 'encoder',
     config: {
       ...completeConfig(geometry, encoder),
       ...prefixed('encoder_', encoder),
@@ -285,7 +220,7 @@ function pretrainingSpec(raw: Readonly<Record<string, unknown>>, context: Config
       use_learnable_pos_emb: learned,
       mask_ratio: maskRatio,
     },
-    preset: presetFor(geometry, context, 'encoder_visible'),
+    preset: presetFor(geometry, context, { base: readPreset('ego4d-mq'), feature: 'encoder_visible' }),
     frames: geometry.frames,
     size: geometry.size,
     classes: 0,
@@ -459,12 +394,6 @@ function inferShared(keys: KeyShapes, prefix: string): Record<string, JsonValue>
   };
 }
 
-function defined(values: Readonly<Record<string, JsonValue | undefined>>): Record<string, JsonValue> {
-  return Object.fromEntries(
-    Object.entries(values).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
-  );
-}
-
 export const videomaeClassifier: ModelFamily = {
   name: 'videomae-classifier',
   summary: 'VideoMAE v1, v2 and InternVideo1 classifiers; the masked stream',
@@ -482,6 +411,8 @@ export const videomaeClassifier: ModelFamily = {
         },
       ]),
   ),
+  recognises: (keys) =>
+    keys.has('patch_embed.proj.weight') && keys.has('blocks.0.attn.qkv.weight') && keys.has('blocks.0.attn.q_bias'),
   official: (tensors) => officialKeys(tensors, 'classifier'),
   infer(keys) {
     // A pre-training file, or one with the encoder below `encoder.`, tells the same things one level down.
@@ -518,6 +449,7 @@ export const videomaePretraining: ModelFamily = {
       },
     ]),
   ),
+  recognises: (keys) => keys.has('encoder.patch_embed.proj.weight') && keys.has('encoder_to_decoder.weight'),
   official: (tensors) => officialKeys(tensors, 'pretraining'),
   infer(keys) {
     const encoder = inferTower(keys, 'encoder.');

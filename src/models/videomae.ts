@@ -10,7 +10,6 @@ import { GraphBuilder, type Graph } from '../graph/builder.js';
 import {
   add,
   attention,
-  cast,
   concat,
   div,
   exp,
@@ -33,22 +32,13 @@ import {
   sum,
   takeTokens,
   tokenAt,
-  transpose,
   unitLength,
 } from '../graph/layers.js';
 import type { Value } from '../graph/ops.js';
 import { zeros } from '../tensor.js';
-import type { Normalisation } from '../types.js';
+import { cubesOf, embedCubes, gridOf, tokenCount, type Cubes, type Geometry } from './patches.js';
 import { resampleTable, sinusoidTable, type Grid } from './positions.js';
 import type { GraphVariant } from './spec.js';
-
-/** Sizes of the input and of its token grid. */
-export interface Geometry extends Normalisation {
-  readonly frames: number;
-  readonly size: number;
-  readonly patch: number;
-  readonly tubelet: number;
-}
 
 /** One stack of transformer blocks. */
 export interface Tower {
@@ -82,22 +72,12 @@ export interface Pretraining {
   readonly positions: Exclude<PositionRule, 'interpolated'>;
 }
 
-/** Tokens along time, rows, columns. */
-export function gridOf({ frames, size, patch, tubelet }: Geometry): Grid {
-  return [frames / tubelet, size / patch, size / patch];
-}
-
-export function tokenCount(geometry: Geometry): number {
-  const [t, h, w] = gridOf(geometry);
-  return t * h * w;
-}
-
 /** Classifier: outputs `pooled` [b, width], `logits` and `probs` [b, classes], `out_last` [b, n, width]. */
 export function classifierGraph(name: string, model: Classifier, variant: GraphVariant): Graph {
   const g = new GraphBuilder(name);
   const { geometry, tower, classes } = model;
   const cubes = cubesOf(g, geometry, variant);
-  let x = embed(g, cubes, geometry, tower.width); // [b, n, width]
+  let x = tubelets(g, cubes, geometry, tower.width); // [b, n, width]
   x = add(g, x, positionTable(g, model.positions, geometry, tower.width, 'pos_embed'));
   x = blocks(g, x, tower, variant);
   g.output('out_last', x);
@@ -128,7 +108,7 @@ export function pretrainingGraph(name: string, model: Pretraining, variant: Grap
   const scored = g.input('scored', 'float32', ['batch', 'decoded']);
 
   const encoded = g.scope('encoder', () => {
-    let x = embed(g, cubes, geometry, encoder.width);
+    let x = tubelets(g, cubes, geometry, encoder.width);
     x = add(g, x, positionTable(g, model.positions, geometry, encoder.width, 'pos_embed'));
     x = blocks(g, takeTokens(g, x, visible), encoder, variant);
     return layerNorm(g, x, 'norm', encoder.epsilon);
@@ -163,51 +143,18 @@ export function pretrainingGraph(name: string, model: Pretraining, variant: Grap
   return g.finish();
 }
 
-/** Pixels as cubes of one token each: [b, n, tubelet * patch * patch, 3], time in the cube slowest, colour fastest. */
-interface Cubes {
-  readonly values: Value;
-  /** Already (pixel / 255 - mean) / std; otherwise 0 to 255. */
-  readonly normalised: boolean;
-}
-
-function cubesOf(g: GraphBuilder, geometry: Geometry, { input, form }: GraphVariant): Cubes {
-  const { frames, size, patch, tubelet } = geometry;
-  const [t, h, w] = gridOf(geometry);
-  const shape = [t * h * w, tubelet * patch * patch, 3] as const;
-  if (input === 'normalised') {
-    const x = g.input('input', 'float32', ['batch', 3, frames, size, size]);
-    const cut = reshape(g, x, [0, 3, t, tubelet, h, patch, w, patch]);
-    return { values: reshape(g, transpose(g, cut, [0, 2, 4, 6, 3, 5, 7, 1]), [0, ...shape]), normalised: true };
-  }
-  const bytes = g.input('frames', 'uint8', ['batch', frames, size, size, 3]);
-  // Moving bytes is cheaper than moving floats, but WebGPU has no Transpose of bytes (performance.md 7.3).
-  const x = form === 'separate' ? cast(g, bytes, 'float32') : bytes;
-  const cut = reshape(g, x, [0, t, tubelet, h, patch, w, patch, 3]);
-  const moved = transpose(g, cut, [0, 1, 3, 5, 2, 4, 6, 7]); // [b, t, h, w, tubelet, patch, patch, 3]
-  return { values: cast(g, reshape(g, moved, [0, ...shape]), 'float32'), normalised: false };
-}
-
-/** Tubelet embedding: [b, n, width]. The kernel [width, 3, tubelet, patch, patch] becomes a matrix over cubes, with the normalisation in it. */
-function embed(g: GraphBuilder, cubes: Cubes, geometry: Geometry, width: number): Value {
-  const { patch, tubelet, mean: average, std } = geometry;
-  const cubeSize = 3 * tubelet * patch * patch;
-  return g.scope('patch_embed', () => {
-    const kernel = g.param('proj.weight', [width, 3, tubelet, patch, patch]);
-    const bias = g.param('proj.bias', [width]);
-    const ordered = reshape(g, transpose(g, kernel, [0, 2, 3, 4, 1]), [width, cubeSize / 3, 3]);
-    const x = reshape(g, cubes.values, [0, 0, cubeSize]);
-    if (cubes.normalised) return multiply(g, x, reshape(g, ordered, [width, cubeSize]), bias);
-    const scale = floats(
+/** Tubelet embedding: [b, n, width]. */
+function tubelets(g: GraphBuilder, cubes: Cubes, geometry: Geometry, width: number): Value {
+  const { patch, tubelet } = geometry;
+  return g.scope('patch_embed', () =>
+    embedCubes(
       g,
-      std.map((s) => 1 / (255 * s)),
-    );
-    const shift = floats(
-      g,
-      average.map((m, c) => m / std[c]!),
-    );
-    const matrix = reshape(g, mul(g, ordered, scale), [width, cubeSize]);
-    return multiply(g, x, matrix, sub(g, bias, sum(g, mul(g, ordered, shift), [1, 2])));
-  });
+      cubes,
+      geometry,
+      g.param('proj.weight', [width, 3, tubelet, patch, patch]),
+      g.param('proj.bias', [width]),
+    ),
+  );
 }
 
 function sinusoid(g: GraphBuilder, geometry: Geometry, width: number): Value {
