@@ -2,9 +2,26 @@ import { Args, Flags } from '@oclif/core';
 import { BaseCommand } from '../src/cli/base-command.js';
 import { deviceFlags, forceFlag, given, inputFlags, inputOptions, parseDuration } from '../src/cli/flags.js';
 import { column, type OutputRecord } from '../src/cli/output.js';
+import { runFlags, samplingFlags, spanOf } from '../src/cli/video-flags.js';
 import { EgolensError } from '../src/errors.js';
 import type { ExtractEvent, ExtractOptions } from '../src/pipeline/extract.js';
-import { parseTime } from '../src/time.js';
+
+/** What `--text` has no use for and would otherwise pass over in silence. */
+const videoOnly = [
+  ...[
+    'multimodal',
+    'stream-set',
+    'level',
+    'out-type',
+    'name-template',
+    'dry-run',
+    'errors',
+    'summary',
+    'shard',
+    'batch',
+  ],
+  ...['preset', 'pixels', 'window', 'stride', 'fps', 'tail', 'views', 'stream', 'start', 'end', 'retry-failed'],
+];
 
 export default class Extract extends BaseCommand {
   static override summary = 'Features of videos: one array, one time table and one meta file per video.';
@@ -14,11 +31,11 @@ export default class Extract extends BaseCommand {
     '<%= config.bin %> extract fixtures/videos/demo.mp4 -o features',
     '<%= config.bin %> extract videos/ --model vit-b --preset ego4d-mq -o features --errors bad.ndjson',
     "find . -name '*.mp4' -print0 | <%= config.bin %> extract -0 - -o features",
+    '<%= config.bin %> extract --text queries.txt --model viclip-l -o features',
   ];
   static override strict = false;
   static override args = {
     path: Args.string({
-      required: true,
       ignoreStdin: true,
       description: 'videos, folders, "patterns", @LIST, - for a list on standard input, video:- for one video there',
     }),
@@ -29,15 +46,25 @@ export default class Extract extends BaseCommand {
       helpValue: 'NAME|DIR',
       summary: 'The encoder; default: the embedded one, which is untrained.',
     }),
-    preset: Flags.string({ helpValue: 'NAME[@V]|FILE', summary: "Sampling and pixels; default: the model's own." }),
-    pixels: Flags.option({
-      options: ['exact', 'fast'] as const,
-      summary: 'Official resize on the host, or scaling inside ffmpeg.',
+    multimodal: Flags.string({
+      helpValue: 'NAME|DIR',
+      summary: 'A second encoder, that of the multimodal stream; its rows lie on the same windows.',
+    }),
+    'stream-set': Flags.option({
+      options: ['masked', 'multimodal', 'both'] as const,
+      summary: 'Which streams: that of --model, of --multimodal, or both, a file each; with --multimodal both.',
     })(),
+    text: Flags.string({
+      helpValue: 'FILE',
+      summary:
+        'Features of texts in place of videos: one a line, or NDJSON with `text` or `query`; --model with a text tower.',
+      dependsOn: ['model'],
+      exclusive: videoOnly,
+    }),
     pool: Flags.option({
       options: ['mean', 'tokens'] as const,
       default: 'mean',
-      summary: 'One vector a window, or all its tokens.',
+      summary: 'One vector a window or text (not normalised), or all its tokens.',
     })(),
     level: Flags.option({
       options: ['clip', 'video'] as const,
@@ -53,50 +80,36 @@ export default class Extract extends BaseCommand {
       helpValue: 'T',
       summary: 'Names below the output folder; default {relpath}/{stem}.{ext}.',
     }),
-    window: Flags.string({ helpValue: 'N|1.5s', summary: 'Extent of a window, in frames or seconds.' }),
-    stride: Flags.string({ helpValue: 'N|1.5s', summary: 'Distance of windows, in frames or seconds.' }),
-    fps: Flags.string({ helpValue: 'source|30', summary: 'Sampling rate.' }),
-    tail: Flags.option({ options: ['pad', 'align', 'drop'] as const, summary: 'What becomes of the last frames.' })(),
-    views: Flags.string({ helpValue: 'CxK', summary: 'Clips x crops instead of sliding windows.' }),
-    stream: Flags.string({ default: '0', helpValue: 'N|best', summary: 'Which video stream.' }),
-    start: Flags.string({ helpValue: 'TIME', summary: 'Begin here: seconds or hh:mm:ss.mmm after the first frame.' }),
-    end: Flags.string({ helpValue: 'TIME', summary: 'End here.' }),
-    batch: Flags.integer({ min: 1, max: 1024, summary: 'Windows in one run; default: 1 on the cpu, 8 elsewhere.' }),
-    jobs: Flags.integer({ char: 'j', min: 1, max: 64, default: 1, summary: 'Videos at once.' }),
-    shard: Flags.string({ helpValue: 'I/N', summary: "This process's part of the list; I counts from 0." }),
     force: forceFlag,
     'dry-run': Flags.boolean({ char: 'n', summary: 'Print what would be done, touch nothing.' }),
     'retry-failed': Flags.boolean({ summary: 'Also videos that failed in an earlier run.' }),
-    'on-error': Flags.option({
-      options: ['skip', 'stop'] as const,
-      default: 'skip',
-      summary: 'After a bad video: go on, or stop.',
-    })(),
-    'decode-errors': Flags.string({
-      default: 'ignore',
-      helpValue: 'ignore|limit=N|fail',
-      summary: 'How much damage a video may have.',
-    }),
-    'strict-decode': Flags.boolean({ summary: 'No decoding error, and no fewer frames than the header claims.' }),
-    timeout: Flags.string({ helpValue: '10m', summary: 'Time limit per video.' }),
-    'stall-timeout': Flags.string({
-      default: '60s',
-      helpValue: '60s',
-      summary: 'Limit for a decoder that gives nothing.',
-    }),
     'cache-key': Flags.option({
       options: ['ends', 'content'] as const,
       default: 'ends',
       summary: 'What identifies a video: its first and last MiB, or all bytes.',
     })(),
-    errors: Flags.string({ helpValue: 'FILE', summary: 'Error records as ndjson.' }),
-    summary: Flags.string({ helpValue: 'FILE', summary: 'Counts and times of the run as JSON.' }),
+    ...samplingFlags,
+    ...runFlags,
     ...inputFlags,
     ...deviceFlags,
   };
 
   async run(): Promise<void> {
     const { argv, flags } = await this.parse(Extract);
+    if ((flags.text === undefined) === (argv.length === 0)) {
+      const found = argv.length === 0 ? 'neither' : 'both';
+      throw new EgolensError('usage.flag', `expected videos, or a list of texts with --text, found ${found}`);
+    }
+    if (flags.text !== undefined) {
+      const { extractTexts } = await import('../src/pipeline/extract-text.js');
+      using progress = await this.progress(flags);
+      const { output, model = '', pool, force, device, threads } = flags; // --text depends on --model
+      const options = { output, model, pool, force, device, ...given({ threads }), signal: this.signal, progress };
+      const writer = this.writer(flags, [column('input'), column('rows', 'right'), column('shape'), column('path')]);
+      await writer.write(await extractTexts(flags.text, options));
+      await writer.end();
+      return;
+    }
     const { extract, planExtract } = await import('../src/pipeline/extract.js');
     const { extractDefaults } = await import('../src/pipeline/extract-options.js');
     const { listInputs } = await import('../src/pipeline/inputs.js');
@@ -108,6 +121,7 @@ export default class Extract extends BaseCommand {
         decodeErrors: flags['strict-decode'] ? 'fail' : flags['decode-errors'],
         outType: flags['out-type'],
         nameTemplate: flags['name-template'],
+        streamSet: flags['stream-set'],
       })),
       ...given({
         span: spanOf(flags),
@@ -170,18 +184,4 @@ export default class Extract extends BaseCommand {
     } else return event.record;
     return undefined;
   }
-}
-
-function spanOf(flags: {
-  start?: string | undefined;
-  end?: string | undefined;
-}): readonly [number, number] | undefined {
-  if (flags.start === undefined && flags.end === undefined) return undefined;
-  const span = [
-    flags.start === undefined ? 0 : parseTime(flags.start),
-    flags.end === undefined ? Infinity : parseTime(flags.end),
-  ] as const;
-  if (span[0] >= span[1])
-    throw new EgolensError('usage.flag', `expected --start before --end, found ${span[0]} and ${span[1]}`);
-  return span;
 }

@@ -7,7 +7,10 @@ import { EgolensError } from './errors.js';
 import type { ByteSource } from './types.js';
 
 /** A file opened for random access; dispose it to close the file. */
-export interface FileSource extends ByteSource, AsyncDisposable {}
+export interface FileSource extends ByteSource, AsyncDisposable {
+  /** As `read`, into memory that is there already: as many bytes as `target` takes. */
+  readInto(offset: number, target: Uint8Array): Promise<void>;
+}
 
 /** Open a regular file. Throws `input.not_found`, `input.not_a_file`, `input.unreadable`. */
 export async function openFileSource(path: string): Promise<FileSource> {
@@ -26,18 +29,22 @@ export async function openFileSource(path: string): Promise<FileSource> {
       `\`${path}\`: expected a file, found ${info.isDirectory() ? 'a folder' : 'a special file'}`,
     );
   }
+  const readInto = async (offset: number, target: Uint8Array): Promise<void> => {
+    checkRange(path, info.size, offset, target.length);
+    for (let done = 0; done < target.length;) {
+      const { bytesRead } = await handle.read(target, done, target.length - done, offset + done);
+      if (bytesRead === 0) throw truncated(path, info.size, offset, target.length);
+      done += bytesRead;
+    }
+  };
   return {
     name: path,
     size: info.size,
+    readInto,
     async read(offset, length) {
       checkRange(path, info.size, offset, length);
       const bytes = new Uint8Array(length);
-      let done = 0;
-      while (done < length) {
-        const { bytesRead } = await handle.read(bytes, done, length - done, offset + done);
-        if (bytesRead === 0) throw truncated(path, info.size, offset, length);
-        done += bytesRead;
-      }
+      await readInto(offset, bytes);
       return bytes;
     },
     [Symbol.asyncDispose]: () => handle.close(),

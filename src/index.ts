@@ -11,6 +11,9 @@ export { importModel, type ImportOptions, type ImportReport } from './pipeline/i
 export { encodeArrays, type EncodeOptions, type EncodeReport } from './pipeline/encode.js';
 export { extract, type ExtractEvent, type ExtractOptions, type ExtractSummary } from './pipeline/extract.js';
 export { listInputs, type InputItem, type InputOptions } from './pipeline/inputs.js';
+export { indexLibrary, type IndexEvent, type IndexOptions, type IndexSummary } from './pipeline/index-library.js';
+export { indexInfo, openSearch, type HitRecord, type Query, type Searcher } from './pipeline/search.js';
+export { planVectors, type WindowPlan } from './pipeline/window-vectors.js';
 export { openSession, type Session } from './runtime/session.js';
 export { openFeatures, readFeatures, type FeatureFile, type Features } from './features/store.js';
 export type { FeatureClock, Preset, RowTime, Span, Tensor } from './types.js';

@@ -54,9 +54,9 @@ export function frameAt(seconds: Seconds, rate: Rational): number {
   return Math.floor(((seconds + displayTolerance) * rate.num) / rate.den);
 }
 
-/** Frames that one window spans: (frames - 1) * step + 1. */
-export function windowExtent(clock: Pick<FeatureClock, 'frames' | 'step'>): number {
-  return (clock.frames - 1) * clock.step + 1;
+/** Frames that one window spans: `extent`, else (frames - 1) * step + 1. */
+export function windowExtent(clock: Pick<FeatureClock, 'frames' | 'step' | 'extent'>): number {
+  return clock.extent ?? (clock.frames - 1) * clock.step + 1;
 }
 
 /** The span of row `row` on the clock's grid; the aligned last row of a sequence needs its time table instead. A clock at rate `source` has no grid: throws `data.clock`. */

@@ -85,6 +85,8 @@ export interface SamplingRecipe {
   readonly plan: string;
   readonly frames: number;
   readonly step: number;
+  /** Frames that a dense window spans, at least (frames - 1) step + 1, which it is where absent: a stream that samples the windows of another. */
+  readonly extent?: number;
   /** Frames between the starts of dense windows. */
   readonly hop: number;
   readonly rate: Rational | 'source';
@@ -110,6 +112,8 @@ export interface FeatureClock {
   readonly hop: number;
   readonly frames: number;
   readonly step: number;
+  /** Frames that a window spans; (frames - 1) step + 1 where absent. */
+  readonly extent?: number;
   readonly tail: TailRule;
   readonly rows: number;
 }

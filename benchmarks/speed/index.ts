@@ -5,7 +5,17 @@ import { graph } from './graph.js';
 import type { SpeedBenchmark } from './harness.js';
 import { memory } from './memory.js';
 import { pipeline } from './pipeline.js';
+import { search } from './search.js';
 import { startup } from './startup.js';
 
 /** The speed benchmarks, in the order in which they run. */
-export const speedBenchmarks: readonly SpeedBenchmark[] = [startup, graph, encode, decode, pipeline, memory, evaluate];
+export const speedBenchmarks: readonly SpeedBenchmark[] = [
+  startup,
+  graph,
+  encode,
+  decode,
+  pipeline,
+  memory,
+  evaluate,
+  search,
+];

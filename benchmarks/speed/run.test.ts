@@ -66,6 +66,18 @@ test('memory compares the peaks of extract on two videos', async () => {
   expect(record!.ratio!.median.value).toBeGreaterThan(0.5);
 });
 
+test('search misses nothing, and an index of a million rows of 512 would be below its limit', async () => {
+  const records = await recordsOf('search');
+  expect(records.map(({ figure, limit }) => [figure, limit?.value])).toEqual([
+    ['scan', 2],
+    ['missed', 0],
+    ['query', 3],
+    ['size', 1],
+  ]);
+  expect(records[1]).toMatchObject({ ok: true, ratio: { max: { value: 0 } } });
+  expect(records[3]).toMatchObject({ ok: true });
+});
+
 test('an interruption ends a run with the reason of the signal', async () => {
   const controller = new AbortController();
   const reason = new Error('stop');

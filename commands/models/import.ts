@@ -1,6 +1,6 @@
 import { Args, Flags } from '@oclif/core';
 import { BaseCommand } from '../../src/cli/base-command.js';
-import { forceFlag, given } from '../../src/cli/flags.js';
+import { forceFlag, given, parsePairs } from '../../src/cli/flags.js';
 import { column } from '../../src/cli/output.js';
 
 export default class ModelsImport extends BaseCommand {
@@ -11,13 +11,26 @@ export default class ModelsImport extends BaseCommand {
   static override examples = [
     '<%= config.bin %> models import vit_b_k400_ft.pth --arch videomae-b --labels k400.json -o models/vit-b',
     '<%= config.bin %> models import checkpoint.pth --arch videomae-classifier --config config.json --name mine',
+    '<%= config.bin %> models import ViCLIP.pth --arch auto --tokenizer bpe_simple_vocab_16e6.txt.gz -o models/viclip',
+    '<%= config.bin %> models import coordination.pth --arch cross-model-attention --with masked=masked.pth --with multimodal=multimodal.pyth --config config.json --name both',
   ];
   static override args = { file: Args.string({ required: true, ignoreStdin: true, description: 'the checkpoint' }) };
   static override flags = {
     arch: Flags.string({
       required: true,
       helpValue: 'NAME',
-      summary: 'Family, or a known size of one: `models list --available` shows them.',
+      summary:
+        'Family, or a known size of one: `models list --architectures` shows them; auto: the one that knows the keys.',
+    }),
+    with: Flags.string({
+      multiple: true,
+      multipleNonGreedy: true,
+      helpValue: 'NAME=FILE',
+      summary: 'Checkpoint of a part, for a model that is made of several.',
+    }),
+    tokenizer: Flags.string({
+      helpValue: 'FILE',
+      summary: "Vocabulary of the text tower: a tokenizer.json, or CLIP's merges file (.txt, .txt.gz).",
     }),
     config: Flags.string({
       helpValue: 'FILE.json',
@@ -62,6 +75,8 @@ export default class ModelsImport extends BaseCommand {
       ...given({
         config: flags.config,
         map: flags.map,
+        with: flags.with === undefined ? undefined : parsePairs('--with', flags.with),
+        tokenizer: flags.tokenizer,
         labels: flags.labels === undefined ? undefined : await labelsPath(flags.labels),
         preset: flags.preset === undefined ? undefined : await presetOf(flags.preset),
         name: flags.name,

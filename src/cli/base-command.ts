@@ -1,12 +1,26 @@
 import { basename } from 'node:path';
 import { Command, Flags, type Interfaces } from '@oclif/core';
-import { EgolensError, exitCodes } from '../errors.js';
+import { assert, EgolensError, exitCodes } from '../errors.js';
 import { jsonText } from '../json.js';
 import { installInterrupt } from '../runtime/interrupt.js';
 import { errorRecord, type ErrorRecord } from '../pipeline/records.js';
 import type { Progress } from '../types.js';
-import { formats, RecordWriter, type Column, type Format } from './output.js';
+import type { CueFormat } from '../report/subtitles.js';
+import { formats, isRecordFormat, RecordWriter, type Column, type Format } from './output.js';
 import { openProgress, type Verbosity } from './progress.js';
+
+/** What `--format` may name: forms of records, and where a command says so forms of its own. */
+export type OutputFormat = Format | CueFormat;
+
+/** `--format` of a command that has these forms. */
+export function formatFlag(options: readonly OutputFormat[]) {
+  return Flags.option({
+    options,
+    char: 'f',
+    summary: 'Form of the results on standard output; default: table on a terminal, else ndjson.',
+    helpGroup: 'OUTPUT',
+  })();
+}
 
 /** Why a command was told to end early. */
 export class Interruption extends EgolensError {
@@ -21,12 +35,7 @@ export class Interruption extends EgolensError {
  */
 export abstract class BaseCommand extends Command {
   static override baseFlags = {
-    format: Flags.option({
-      options: formats,
-      char: 'f',
-      summary: 'Form of the results on standard output; default: table on a terminal, else ndjson.',
-      helpGroup: 'OUTPUT',
-    })(),
+    format: formatFlag(formats),
     json: Flags.boolean({ summary: 'Same as --format json.', helpGroup: 'OUTPUT', exclusive: ['ndjson', 'format'] }),
     ndjson: Flags.boolean({ summary: 'Same as --format ndjson.', helpGroup: 'OUTPUT', exclusive: ['format'] }),
     quiet: Flags.boolean({ char: 'q', summary: 'Errors only on standard error.', helpGroup: 'OUTPUT' }),
@@ -71,9 +80,14 @@ export abstract class BaseCommand extends Command {
   }
 
   protected writer(flags: CommonFlags, columns: readonly Column[], single = false): RecordWriter {
-    const format: Format =
-      flags.format ?? (flags.json ? 'json' : flags.ndjson ? 'ndjson' : process.stdout.isTTY ? 'table' : 'ndjson');
+    const format = this.formatOf(flags);
+    assert(isRecordFormat(format), `no records in the form of ${format}`);
     return new RecordWriter(process.stdout, format, columns, single);
+  }
+
+  /** What the flags ask for; where they say nothing, a table on a terminal, else ndjson. */
+  protected formatOf({ format, json, ndjson }: Pick<CommonFlags, 'format' | 'json' | 'ndjson'>): OutputFormat {
+    return format ?? (json ? 'json' : ndjson ? 'ndjson' : process.stdout.isTTY ? 'table' : 'ndjson');
   }
 
   protected async progress(flags: CommonFlags): Promise<Progress & Disposable> {

@@ -81,6 +81,20 @@ export function inputOptions(flags: {
   };
 }
 
+/** Values of a repeated `--flag NAME=VALUE`, each name once. @throws EgolensError usage.flag */
+export function parsePairs(flag: string, values: readonly string[]): Record<string, string> {
+  const pairs = new Map<string, string>();
+  for (const value of values) {
+    const [, name, rest] = /^(\w+)=(.+)$/s.exec(value) ?? [];
+    if (name === undefined || rest === undefined) {
+      throw new EgolensError('usage.flag', `${flag} \`${value}\`: expected NAME=FILE`);
+    }
+    if (pairs.has(name)) throw new EgolensError('usage.flag', `${flag} ${name}=…: given twice`);
+    pairs.set(name, rest);
+  }
+  return Object.fromEntries(pairs);
+}
+
 /** Timers of Node count milliseconds in 31 bits; what is longer would end at once. */
 const longestMs = 2 ** 31 - 1;
 
@@ -95,4 +109,15 @@ export function parseDuration(text: string): number {
       `expected a duration such as 90s or 10m, above 0 and up to 596h, found \`${text}\``,
     );
   return milliseconds;
+}
+
+/** `6G`, `500M`, `64K`, or bytes -> bytes; K, M and G are powers of 1024. */
+export function parseSize(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)([KMG]?)(?:i?B)?$/i.exec(text);
+  const unit = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 }[match?.[2]?.toUpperCase() ?? ''] ?? NaN;
+  const bytes = Math.floor(Number(match?.[1]) * unit);
+  if (!Number.isSafeInteger(bytes)) {
+    throw new EgolensError('usage.flag', `expected a size such as 500M or 6G, found \`${text}\``);
+  }
+  return bytes;
 }

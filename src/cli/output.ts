@@ -3,6 +3,10 @@ import { floatText, jsonText, Float, type JsonValue } from '../json.js';
 export const formats = ['ndjson', 'table', 'json', 'csv', 'tsv'] as const;
 export type Format = (typeof formats)[number];
 
+export function isRecordFormat(format: string): format is Format {
+  return (formats as readonly string[]).includes(format);
+}
+
 /** A record as it goes out: members in the order of its schema. */
 export type OutputRecord = Readonly<Record<string, JsonValue | undefined>>;
 

@@ -1,6 +1,6 @@
 /** How far two feature files are apart, row by row. */
 import { EgolensError } from '../errors.js';
-import { rationalText } from '../time.js';
+import { rationalText, windowExtent } from '../time.js';
 import { shapeText, sizeOf } from '../tensor.js';
 import type { FeatureClock, Finding } from '../types.js';
 import type { FeatureFile } from './reader.js';
@@ -28,12 +28,19 @@ const maxRowFindings = 50;
 /** Do rows of both clocks mean the same windows? Rate, hop, frames and step are equal; tail and count do not matter. */
 export function sameClock(a: FeatureClock, b: FeatureClock): boolean {
   const rate = (clock: FeatureClock): string => (clock.rate === 'source' ? clock.rate : rationalText(clock.rate));
-  return rate(a) === rate(b) && a.hop === b.hop && a.frames === b.frames && a.step === b.step;
+  return (
+    rate(a) === rate(b) &&
+    a.hop === b.hop &&
+    a.frames === b.frames &&
+    a.step === b.step &&
+    windowExtent(a) === windowExtent(b)
+  );
 }
 
 /** `30/1, hop 16, frames 32, step 1`, for messages. */
-export function clockText({ rate, hop, frames, step }: FeatureClock): string {
-  return `${rate === 'source' ? rate : rationalText(rate)}, hop ${hop}, frames ${frames}, step ${step}`;
+export function clockText({ rate, hop, frames, step, extent }: FeatureClock): string {
+  const span = extent === undefined ? '' : `, extent ${extent}`;
+  return `${rate === 'source' ? rate : rationalText(rate)}, hop ${hop}, frames ${frames}, step ${step}${span}`;
 }
 
 /**

@@ -22,20 +22,23 @@ export interface ClockJson {
   readonly hop: number;
   readonly frames: number;
   readonly step: number;
+  readonly extent?: number;
   readonly tail: TailRule;
   readonly rows: number;
 }
 
 /** The clock with its rate as text, keys in the order of the contract. */
 export function clockJson(clock: FeatureClock): ClockJson {
-  const { rate, hop, frames, step, tail, rows } = clock;
-  return { rate: rate === 'source' ? rate : rationalText(rate), hop, frames, step, tail, rows };
+  const { rate, hop, frames, step, extent, tail, rows } = clock;
+  const length = extent === undefined ? {} : { extent };
+  return { rate: rate === 'source' ? rate : rationalText(rate), hop, frames, step, ...length, tail, rows };
 }
 
 /** The clock out of a checked file or record. */
 export function clockOf(json: ClockJson): FeatureClock {
-  const { rate, hop, frames, step, tail, rows } = json;
-  return { rate: rate === 'source' ? rate : parseRational(rate), hop, frames, step, tail, rows };
+  const { rate, hop, frames, step, extent, tail, rows } = json;
+  const length = extent === undefined ? {} : { extent };
+  return { rate: rate === 'source' ? rate : parseRational(rate), hop, frames, step, ...length, tail, rows };
 }
 
 /** Whose seconds and frames a file holds: those of the file itself, of a canonical Ego4D video or of a clip. */

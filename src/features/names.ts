@@ -15,9 +15,9 @@ export interface NamedInput {
   readonly name?: string;
 }
 
-/** The files of one feature array. */
-export interface FeatureTarget {
-  readonly type: FeatureType;
+/** The files of one feature array; `T` are the endings there may be. */
+export interface FeatureTarget<T extends string = FeatureType> {
+  readonly type: T;
   readonly array: string;
   readonly times: string;
   /** Written last: a feature file without it counts as missing. */
@@ -25,19 +25,19 @@ export interface FeatureTarget {
 }
 
 /** The outputs of one input. */
-export interface ItemNames {
+export interface ItemNames<T extends string = FeatureType> {
   readonly input: NamedInput;
   /** Unique in the list: the name below the output folder, with `/`, without its ending. */
   readonly id: string;
   readonly lock: string;
   /** One target, or one a stream in the order asked for. */
-  readonly targets: readonly (FeatureTarget & { readonly stream?: FeatureStream })[];
+  readonly targets: readonly (FeatureTarget<T> & { readonly stream?: FeatureStream })[];
 }
 
-export interface NameOptions {
+export interface NameOptions<T extends string = FeatureType> {
   /** The output folder. */
   readonly out: string;
-  readonly type: FeatureType;
+  readonly type: T;
   /** `{relpath}`, `{stem}` and `{ext}` are filled in; it ends with `.{ext}`. */
   readonly template?: string;
   readonly streamSet?: FeatureStream | 'both';
@@ -52,7 +52,10 @@ export const defaultTemplate = '{relpath}/{stem}.{ext}';
  *
  * @throws EgolensError usage.conflict when two inputs still want one name; usage.flag for a template that cannot work
  */
-export function planNames(inputs: readonly NamedInput[], options: NameOptions): readonly ItemNames[] {
+export function planNames<T extends string = FeatureType>(
+  inputs: readonly NamedInput[],
+  options: NameOptions<T>,
+): readonly ItemNames<T>[] {
   const template = checkedTemplate(options.template ?? defaultTemplate);
   const folds = options.foldsCase ?? (process.platform === 'darwin' || process.platform === 'win32');
   const keyOf = (name: string): string => (folds ? name.normalize('NFC').toLowerCase() : name);
@@ -76,7 +79,7 @@ export function planNames(inputs: readonly NamedInput[], options: NameOptions): 
   }
 }
 
-function conflict(items: readonly ItemNames[], group: readonly number[]): EgolensError {
+function conflict(items: readonly ItemNames<string>[], group: readonly number[]): EgolensError {
   const paths = [...new Set(group)].slice(0, 3).map((i) => `\`${items[i]!.input.path}\``);
   return new EgolensError(
     'usage.conflict',
@@ -87,7 +90,12 @@ function conflict(items: readonly ItemNames[], group: readonly number[]): Egolen
   );
 }
 
-function nameItem(input: NamedInput, template: string, options: NameOptions, keepsExtension: boolean): ItemNames {
+function nameItem<T extends string>(
+  input: NamedInput,
+  template: string,
+  options: NameOptions<T>,
+  keepsExtension: boolean,
+): ItemNames<T> {
   const file = basename(input.path);
   const stem = input.name ?? (keepsExtension ? file : basename(file, extname(file)));
   const streams: readonly (FeatureStream | undefined)[] =

@@ -6,17 +6,24 @@ import { seededRandom } from '../random.js';
 import { writeGraph } from '../runtime/probe-graphs.js';
 import { openSession } from '../runtime/session.js';
 import { sizeOf, tensor } from '../tensor.js';
-import type { AnyTensor, Tensor } from '../types.js';
+import type { AnyTensor, Dim, Tensor } from '../types.js';
 import { GraphBuilder } from './builder.js';
 import {
   add,
+  argMax,
   attention,
+  batchNormAffine,
   cast,
   concat,
+  convolve,
+  depthwise3d,
   div,
   exp,
+  geluTanh,
+  largest,
   layerNorm,
   linear,
+  log,
   lookUp,
   matMul,
   max,
@@ -24,7 +31,13 @@ import {
   min,
   mlp,
   mul,
+  prependToken,
+  quickGelu,
   reshape,
+  rmsNorm,
+  sigmoid,
+  slice,
+  sliceLike,
   softmax,
   split,
   splitLike,
@@ -32,6 +45,7 @@ import {
   sub,
   sum,
   takeTokens,
+  tanh,
   tokenAt,
   transpose,
   unitLength,
@@ -108,7 +122,24 @@ const weights: Readonly<Record<string, Nd>> = {
   'mlp.fc1.bias': normal(6),
   'mlp.fc2.weight': normal(4, 6),
   'mlp.fc2.bias': normal(4),
+  'depthwise.weight': normal(4, 1, 3, 3),
+  'depthwise.bias': normal(4),
+  'grouped.weight': normal(6, 2, 2, 3),
+  'openBoth.weight': normal(5, 4),
+  'cube.weight': nd([2, 1, 3, 3, 3], () => Math.fround(random.normal() / 4)),
+  'cube.bias': normal(2),
+  'wide.weight': nd([2, 1, 5, 5, 5], () => Math.fround(random.normal() / 6)),
+  'wide.bias': normal(2),
+  'running.weight': normal(4),
+  'running.bias': normal(4),
+  'running.running_mean': normal(4),
+  'running.running_var': nd([4], () => Math.fround(random.uniform() + 0.5)),
+  'openBoth.bias': normal(5),
 };
+const own = normal(2, 5, 4); // queries as many as the keys
+const signal = normal(2, 4, 3, 5);
+const volume = normal(2, 2, 4, 3, 2);
+const long = normal(1, 2, 17, 2, 1); // more times than depthwise3d lays side by side
 const param = (name: string): Nd => weights[name]!;
 
 // ---- reference forms ----------------------------------------------------------------------------------------------
@@ -137,13 +168,53 @@ function normOf(input: Nd, weight: Nd, bias: Nd, epsilon: number): Nd {
   });
 }
 
-function attentionOf(heads: number, scale: number): Nd {
+function attentionOf(heads: number, scale: number, queries = q, causal = false): Nd {
   const size = 4 / heads;
-  return nd([2, 3, 4], ([b, n, c]) => {
+  return nd(queries.shape, ([b, n, c]) => {
     const head = Math.floor(c! / size);
     const channels = range(size).map((i) => head * size + i);
-    const logits = range(5).map((t) => scale * total(channels.map((i) => at(q, b!, n!, i) * at(k, b!, t, i))));
+    const seen = causal ? n! + 1 : 5;
+    const logits = range(seen).map((t) => scale * total(channels.map((i) => at(queries, b!, n!, i) * at(k, b!, t, i))));
     return total(softmaxOf(logits).map((share, t) => share * at(v, b!, t, c!)));
+  });
+}
+
+/** Channel m of a convolution at (i, j): the sum over its group's channels and the kernel, zeros outside the signal. */
+function convOf(
+  weight: Nd,
+  bias: Nd | undefined,
+  { strides, padding, groups }: { strides: Index; padding: Index; groups: number },
+): Nd {
+  const [b, , height, width] = signal.shape as [number, number, number, number];
+  const [out, perGroup, rows, columns] = weight.shape as [number, number, number, number];
+  const sizes = [height - rows, width - columns].map(
+    (rest, a) => Math.floor((rest + 2 * padding[a]!) / strides[a]!) + 1,
+  );
+  return nd([b, out, ...sizes], ([n, m, i, j]) => {
+    const first = Math.floor(m! / (out / groups)) * perGroup;
+    const terms = range(perGroup * rows * columns).map((t) => {
+      const [c, row, column] = [Math.floor(t / (rows * columns)), Math.floor(t / columns) % rows, t % columns];
+      const [y, x] = [i! * strides[0]! + row - padding[0]!, j! * strides[1]! + column - padding[1]!];
+      if (y < 0 || y >= height || x < 0 || x >= width) return 0;
+      return at(signal, n!, first + c, y, x) * at(weight, m!, c, row, column);
+    });
+    return total(terms) + (bias ? at(bias, m!) : 0);
+  });
+}
+
+/** Each channel of `input` [b, c, t, h, w] with its own cube of taps, zeros around. */
+function depthwiseOf(input: Nd, weight: Nd, bias: Nd): Nd {
+  const [, , ...space] = input.shape;
+  const kernel = weight.shape[2]!;
+  const around = (kernel - 1) / 2;
+  return nd(input.shape, ([b, c, ...place]) => {
+    const terms = range(kernel ** 3).map((tap) => {
+      const taps = [Math.floor(tap / kernel ** 2), Math.floor(tap / kernel) % kernel, tap % kernel];
+      const from = place.map((position, axis) => position + taps[axis]! - around);
+      if (from.some((position, axis) => position < 0 || position >= space[axis]!)) return 0;
+      return at(input, b!, c!, ...from) * at(weight, c!, 0, ...taps);
+    });
+    return total(terms) + at(bias, c!);
   });
 }
 
@@ -165,6 +236,16 @@ const cases: Readonly<Record<string, Case>> = {
   min: { build: (g, i) => min(g, i['x']!, i['y']!), expected: xy(Math.min) },
   exp: { build: (g, i) => exp(g, i['x']!), expected: nd(x.shape, (index) => Math.exp(at(x, ...index))) },
   sqrt: { build: (g, i) => sqrt(g, i['p']!), expected: nd(p.shape, (index) => Math.sqrt(at(p, ...index))) },
+  log: { build: (g, i) => log(g, i['p']!), expected: nd(p.shape, (index) => Math.log(at(p, ...index))) },
+  sigmoid: {
+    build: (g, i) => sigmoid(g, i['x']!),
+    expected: nd(x.shape, (index) => 1 / (1 + Math.exp(-at(x, ...index)))),
+  },
+  tanh: { build: (g, i) => tanh(g, i['x']!), expected: nd(x.shape, (index) => Math.tanh(at(x, ...index))) },
+  quickGelu: {
+    build: (g, i) => quickGelu(g, i['x']!),
+    expected: nd(x.shape, (index) => at(x, ...index) / (1 + Math.exp(-1.702 * at(x, ...index)))),
+  },
   matMul: {
     build: (g, i) => matMul(g, i['x']!, i['w']!),
     expected: nd([2, 3, 5], ([b, n, o]) => total(range(4).map((c) => at(x, b!, n!, c) * at(w, c, o!)))),
@@ -182,6 +263,47 @@ const cases: Readonly<Record<string, Case>> = {
     expected: nd([2], ([axis]) => [3, 4][axis!]!),
   },
   reshape: { build: (g, i) => reshape(g, i['x']!, [0, -1]), expected: { shape: [2, 12], data: x.data } },
+  slice: {
+    build: (g, i) => slice(g, i['v']!, 1, 1, 4),
+    expected: nd([2, 3, 4], ([b, n, c]) => at(v, b!, n! + 1, c!)),
+  },
+  'sliceLike along an open axis': {
+    build: (g, i) => sliceLike(g, i['v']!, 1, i['open']!, 1),
+    expected: nd([2, 3, 4], ([b, n, c]) => at(v, b!, n!, c!)),
+  },
+  argMax: {
+    build: (g, i) => cast(g, argMax(g, i['x']!, 1), 'float32'),
+    expected: nd([2, 1, 4], ([b, , c]) => {
+      const values = range(3).map((n) => at(x, b!, n, c!));
+      return values.indexOf(Math.max(...values));
+    }),
+  },
+  'argMax takes the first of equal ones': {
+    build: (g, i) => cast(g, argMax(g, i['equal']!, 1), 'float32'),
+    expected: { shape: [2, 1], data: [1, 0] },
+  },
+  'depthwise convolution within zeros': {
+    build: (g, i) =>
+      convolve(g, i['signal']!, g.param('depthwise.weight', [4, 1, 3, 3]), g.param('depthwise.bias', [4]), {
+        strides: [1, 1],
+        padding: [1, 1],
+        groups: 4,
+      }),
+    expected: convOf(param('depthwise.weight'), param('depthwise.bias'), {
+      strides: [1, 1],
+      padding: [1, 1],
+      groups: 4,
+    }),
+  },
+  'convolution of two groups in steps': {
+    build: (g, i) =>
+      convolve(g, i['signal']!, g.param('grouped.weight', [6, 2, 2, 3]), undefined, {
+        strides: [1, 2],
+        padding: [0, 1],
+        groups: 2,
+      }),
+    expected: convOf(param('grouped.weight'), undefined, { strides: [1, 2], padding: [0, 1], groups: 2 }),
+  },
   concat: {
     build: (g, i) => concat(g, [i['x']!, i['q']!], 1),
     expected: nd([2, 6, 4], ([b, n, c]) => (n! < 3 ? at(x, b!, n!, c!) : at(q, b!, n! - 3, c!))),
@@ -204,6 +326,10 @@ const cases: Readonly<Record<string, Case>> = {
     expected: nd([2, 2, 4], ([b, n, c]) => at(m, at(picks, b!, n!), c!)),
   },
   tokenAt: { build: (g, i) => tokenAt(g, i['x']!, 2), expected: nd([2, 4], ([b, c]) => at(x, b!, 2, c!)) },
+  prependToken: {
+    build: (g, i) => prependToken(g, g.param('norm.bias', [4]), i['openBoth']!),
+    expected: nd([2, 4, 4], ([b, n, c]) => (n === 0 ? at(param('norm.bias'), c!) : at(x, b!, n! - 1, c!))),
+  },
   takeTokens: {
     build: (g, i) => takeTokens(g, i['x']!, i['picks']!),
     expected: nd([2, 2, 4], ([b, n, c]) => at(x, b!, at(picks, b!, n!), c!)),
@@ -227,6 +353,10 @@ const cases: Readonly<Record<string, Case>> = {
   'mean that keeps its axis': {
     build: (g, i) => mean(g, i['x']!, [1], 1),
     expected: nd([2, 1, 4], ([b, , c]) => total(range(3).map((n) => at(x, b!, n, c!))) / 3),
+  },
+  largest: {
+    build: (g, i) => largest(g, i['x']!, [0, 2]),
+    expected: nd([3], ([n]) => Math.max(...range(8).map((j) => at(x, j >> 2, n!, j & 3)))),
   },
   sum: {
     build: (g, i) => sum(g, i['x']!, [2], 1),
@@ -260,6 +390,44 @@ const cases: Readonly<Record<string, Case>> = {
       return linearOf(active, param('mlp.fc2.weight'), param('mlp.fc2.bias'));
     })(),
   },
+  'depthwise3d over few times': {
+    build: (g, i) => depthwise3d(g, i['volume']!, 'cube', 3),
+    expected: depthwiseOf(volume, param('cube.weight'), param('cube.bias')),
+  },
+  'depthwise3d with a kernel longer than the volume': {
+    build: (g, i) => depthwise3d(g, i['volume']!, 'wide', 5),
+    expected: depthwiseOf(volume, param('wide.weight'), param('wide.bias')),
+  },
+  'depthwise3d over many times': {
+    build: (g, i) => depthwise3d(g, i['long']!, 'cube', 3),
+    expected: depthwiseOf(long, param('cube.weight'), param('cube.bias')),
+  },
+  'gelu in its tanh form': {
+    build: (g, i) => geluTanh(g, i['x']!),
+    expected: nd(x.shape, (index) => {
+      const value = at(x, ...index);
+      return (value * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (value + 0.044715 * value ** 3)))) / 2;
+    }),
+  },
+  'rmsNorm over a weight': {
+    build: (g, i) => rmsNorm(g, i['x']!, 'norm', 0.1),
+    expected: nd(x.shape, ([b, n, c]) => {
+      const square = total(range(4).map((k) => at(x, b!, n!, k) ** 2)) / 4;
+      return (at(x, b!, n!, c!) / Math.sqrt(square + 0.1)) * at(param('norm.weight'), c!);
+    }),
+  },
+  'batch norm with running statistics': {
+    build: (g, i) => {
+      const { scale, shift } = batchNormAffine(g, 'running', 4, 0.1);
+      return add(g, mul(g, i['x']!, scale), shift);
+    },
+    expected: nd(x.shape, ([b, n, c]) => {
+      const [weight, bias, average, variance] = ['weight', 'bias', 'running_mean', 'running_var'].map((part) =>
+        at(param(`running.${part}`), c!),
+      );
+      return ((at(x, b!, n!, c!) - average!) / Math.sqrt(variance! + 0.1)) * weight! + bias!;
+    }),
+  },
   'gelu in its erf form': {
     build: (g, i) => g.op('Gelu', [i['x']!], {})[0]!,
     expected: nd(x.shape, (index) => geluOf(at(x, ...index))),
@@ -272,14 +440,66 @@ const cases: Readonly<Record<string, Case>> = {
     build: (g, i) => attention(g, [i['q']!, i['k']!, i['v']!], { heads: 2, scale: 0.3, form: 'separate' }),
     expected: attentionOf(2, 0.3),
   },
+  'fused causal attention': {
+    build: (g, i) =>
+      attention(g, [i['own']!, i['k']!, i['v']!], { heads: 2, scale: 0.3, form: 'fused', causal: { context: 5 } }),
+    expected: attentionOf(2, 0.3, own, true),
+  },
+  'separate causal attention over fewer tokens than there can be': {
+    build: (g, i) =>
+      attention(g, [i['ownOpen']!, i['kOpen']!, i['vOpen']!], {
+        heads: 2,
+        scale: 0.3,
+        form: 'separate',
+        causal: { context: 9 },
+      }),
+    expected: attentionOf(2, 0.3, own, true),
+  },
+  'separate causal attention over all tokens there can be': {
+    build: (g, i) =>
+      attention(g, [i['own']!, i['k']!, i['v']!], { heads: 2, scale: 0.3, form: 'separate', causal: { context: 5 } }),
+    expected: attentionOf(2, 0.3, own, true),
+  },
+  'linear over an open count of rows and tokens': {
+    build: (g, i) => linear(g, i['openBoth']!, 'openBoth', 5),
+    expected: linearOf(x, param('openBoth.weight'), param('openBoth.bias')),
+  },
   'attention of one head': {
     build: (g, i) => attention(g, [i['q']!, i['k']!, i['v']!], { heads: 1, scale: 1, form: 'fused' }),
     expected: attentionOf(1, 1),
   },
 };
 
-const inputs = { x, y, p, d, m, w, q, k, v, bytes, picks, open: x } as const;
-const dtypes: Readonly<Record<string, 'uint8' | 'int64'>> = { bytes: 'uint8', picks: 'int64' };
+const inputs = {
+  ...{
+    x,
+    y,
+    p,
+    d,
+    m,
+    w,
+    q,
+    k,
+    v,
+    own,
+    signal,
+    volume,
+    long,
+    bytes,
+    picks,
+    equal: { shape: [2, 3], data: [1, 4, 4, 2, 2, 2] },
+  },
+  ...{ open: x, openBoth: x, ownOpen: own, kOpen: k, vOpen: v },
+} as const;
+/** Shapes that the graph leaves open. */
+const openShapes: Readonly<Record<string, readonly Dim[]>> = {
+  open: [2, 'tokens', 4],
+  openBoth: ['rows', 'tokens', 4],
+  ownOpen: ['batch', 'length', 4],
+  kOpen: ['batch', 'length', 4],
+  vOpen: ['batch', 'length', 4],
+};
+const dtypes: Readonly<Record<string, 'uint8' | 'int64'>> = { bytes: 'uint8', picks: 'int64', equal: 'int64' };
 
 function feed(name: string, { shape, data }: Nd): AnyTensor {
   if (dtypes[name] === 'uint8') return tensor('uint8', shape, Uint8Array.from(data));
@@ -296,8 +516,7 @@ describe('ONNX Runtime computes what the plain arithmetic does', () => {
     const g = new GraphBuilder('layers');
     const values = Object.fromEntries(
       Object.entries(inputs).map(([name, { shape }]) => {
-        const open = name === 'open' ? [2, 'tokens', 4] : shape;
-        return [name, g.input(name, dtypes[name] ?? 'float32', open)];
+        return [name, g.input(name, dtypes[name] ?? 'float32', openShapes[name] ?? shape)];
       }),
     );
     for (const [name, { build }] of Object.entries(cases)) g.output(name, build(g, values));

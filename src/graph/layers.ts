@@ -21,6 +21,8 @@ export const div = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'Div',
 export const max = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'Max', [a, b], {});
 export const min = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'Min', [a, b], {});
 export const exp = (g: GraphBuilder, x: Value): Value => one(g, 'Exp', [x], {});
+/** Natural logarithm. */
+export const log = (g: GraphBuilder, x: Value): Value => one(g, 'Log', [x], {});
 export const sqrt = (g: GraphBuilder, x: Value): Value => one(g, 'Sqrt', [x], {});
 export const sigmoid = (g: GraphBuilder, x: Value): Value => one(g, 'Sigmoid', [x], {});
 export const tanh = (g: GraphBuilder, x: Value): Value => one(g, 'Tanh', [x], {});
@@ -29,6 +31,8 @@ export const matMul = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'Ma
 export const quickGelu = (g: GraphBuilder, x: Value): Value => one(g, 'QuickGelu', [x], { alpha: 1.702 });
 /** erf form, as the masked stream uses it. */
 export const gelu = (g: GraphBuilder, x: Value): Value => one(g, 'Gelu', [x], {});
+/** tanh form, up to 5e-4 from the erf form: what fused kernels call GELU (flash-attention's `gelu_approx`). */
+export const geluTanh = (g: GraphBuilder, x: Value): Value => one(g, 'FastGelu', [x], {});
 export const softmax = (g: GraphBuilder, x: Value, axis = -1): Value => one(g, 'Softmax', [x], { axis });
 export const cast = (g: GraphBuilder, x: Value, to: DType): Value => (x.dtype === to ? x : one(g, 'Cast', [x], { to }));
 export const transpose = (g: GraphBuilder, x: Value, perm: readonly number[]): Value =>
@@ -37,6 +41,9 @@ export const concat = (g: GraphBuilder, values: readonly Value[], axis: number):
   one(g, 'Concat', values, { axis });
 export const mean = (g: GraphBuilder, x: Value, axes: readonly number[], keepdims: 0 | 1 = 0): Value =>
   one(g, 'ReduceMean', [x], { axes, keepdims });
+/** Largest value over the axes. */
+export const largest = (g: GraphBuilder, x: Value, axes: readonly number[], keepdims: 0 | 1 = 0): Value =>
+  one(g, 'ReduceMax', [x], { axes, keepdims });
 export const sum = (g: GraphBuilder, x: Value, axes: readonly number[], keepdims: 0 | 1 = 0): Value =>
   one(g, 'ReduceSum', [x, integers(g, axes)], { keepdims });
 
@@ -91,6 +98,48 @@ export function convolve(
   return one(g, 'Conv', inputs, { strides, pads: [...padding, ...padding], group: groups });
 }
 
+/**
+ * Depthwise convolution over x [b, c, t, h, w] with an odd cube as kernel, stride 1, zeros around: the shape of x. Parameters
+ * `name.weight` [c, 1, kernel, kernel, kernel] and `name.bias` [c].
+ */
+export function depthwise3d(g: GraphBuilder, x: Value, name: string, kernel: number): Value {
+  const [c, t, h, w] = x.shape.slice(1) as [number, number, number, number];
+  const weight = g.param(`${name}.weight`, [c, 1, kernel, kernel, kernel]);
+  const bias = g.param(`${name}.bias`, [c]);
+  const around = (kernel - 1) / 2;
+  if (t > longestBand)
+    return convolve(g, x, weight, bias, { strides: [1, 1, 1], padding: [around, around, around], groups: c });
+  // One channel at a time is a product with a single row. With the times of a channel as the channels of a flat convolution it has t
+  // rows, some of zeros, and reads each picture once: UniFormer-B in half the time on the cpu.
+  const biases = reshape(g, expand(g, reshape(g, bias, [c, 1]), [c, t]), [c * t]);
+  const flat = convolve(g, reshape(g, x, [0, c * t, h, w]), timeBand(g, weight, t), biases, {
+    strides: [1, 1],
+    padding: [around, around],
+    groups: c,
+  });
+  return reshape(g, flat, [0, c, t, h, w]);
+}
+
+/** Most time steps that are worth a band, which has t^2 taps for t times the kernel's. */
+const longestBand = 16;
+
+/** Kernels [c, 1, k, k, k] as those of a flat convolution from t times to t times of each channel: [c t, t, k, k]. */
+function timeBand(g: GraphBuilder, weight: Value, t: number): Value {
+  const [c, , k] = weight.shape as [number, 1, number];
+  const length = k + t;
+  const padded = concat(g, [reshape(g, weight, [c, k, k, k]), expand(g, scalar(g, 0), [c, t, k, k])], 1);
+  // Rows of `length` read as rows of one less: each begins one later, so that the taps of time i stand at i.
+  const rows = reshape(g, expand(g, reshape(g, padded, [c, 1, length, k, k]), [c, t, length, k, k]), [c, -1, k, k]);
+  const shifted = reshape(g, slice(g, rows, 1, 0, t * (length - 1)), [c, t, length - 1, k, k]);
+  const around = (k - 1) / 2;
+  return reshape(g, slice(g, shifted, 2, around, around + t), [c * t, t, k, k]);
+}
+
+/** x repeated along its axes of size 1, and along new ones before them. */
+function expand(g: GraphBuilder, x: Value, shape: readonly number[]): Value {
+  return one(g, 'Expand', [x, integers(g, shape)], {});
+}
+
 export function split(g: GraphBuilder, x: Value, sizes: readonly number[], axis: number): readonly Value[] {
   return g.op('Split', [x, integers(g, sizes)], { axis });
 }
@@ -108,6 +157,19 @@ export const lookUp = (g: GraphBuilder, table: Value, indices: Value): Value =>
 /** Token `index` of x [b, n, width]: [b, width]. */
 export function tokenAt(g: GraphBuilder, x: Value, index: number): Value {
   return one(g, 'Gather', [x, g.constant(tensor('int64', [], BigInt64Array.of(BigInt(index))))], { axis: 1 });
+}
+
+/** `token`, width values, for every sample of x [b, n, width]: [b, 1, width]. */
+export function repeatToken(g: GraphBuilder, token: Value, x: Value): Value {
+  const width = x.shape[2] as number;
+  const batch = one(g, 'Shape', [x], { start: 0, end: 1 });
+  const sizes = concat(g, [batch, integers(g, [1, width])], 0);
+  return one(g, 'Expand', [reshape(g, token, [1, 1, width]), sizes], {});
+}
+
+/** `token` [width] before the tokens of every sample of x [b, n, width]: [b, 1 + n, width]. */
+export function prependToken(g: GraphBuilder, token: Value, x: Value): Value {
+  return concat(g, [repeatToken(g, token, x), x], 1);
 }
 
 /** For each sample the tokens at `indices` int64 [b, m] of x [b, n, ...]: [b, m, ...]. */
@@ -154,6 +216,31 @@ export function layerNorm(g: GraphBuilder, x: Value, name: string, epsilon: numb
   const width = x.shape.at(-1) as number;
   const affine = [g.param(`${name}.weight`, [width]), g.param(`${name}.bias`, [width])];
   return one(g, 'LayerNormalization', [x, ...affine], { axis: -1, epsilon });
+}
+
+/** x divided by the root of its mean square over the last axis; parameter `name.weight` [width]. Source: Zhang and Sennrich, 2019. */
+export function rmsNorm(g: GraphBuilder, x: Value, name: string, epsilon: number): Value {
+  const width = x.shape.at(-1) as number;
+  const square = mean(g, mul(g, x, x), [x.shape.length - 1], 1);
+  const root = sqrt(g, add(g, square, scalar(g, epsilon)));
+  return mul(g, div(g, x, root), g.param(`${name}.weight`, [width]));
+}
+
+/**
+ * Batch norm in evaluation, with its running statistics: y = x scale + shift, [width] each; over the parameters of `name`. Both can
+ * go into a product before or after it, and are worked out once, when the graph is loaded.
+ */
+export function batchNormAffine(
+  g: GraphBuilder,
+  name: string,
+  width: number,
+  epsilon: number,
+): { readonly scale: Value; readonly shift: Value } {
+  const [weight, bias, average, variance] = ['weight', 'bias', 'running_mean', 'running_var'].map((part) =>
+    g.param(`${name}.${part}`, [width]),
+  );
+  const scale = div(g, weight!, sqrt(g, add(g, variance!, scalar(g, epsilon))));
+  return { scale, shift: sub(g, bias!, mul(g, average!, scale)) };
 }
 
 /** `fused`: one operator, for cpu and cuda. `separate`: products and softmax, for WebGPU, where the fused operator was seen to give wrong numbers. */

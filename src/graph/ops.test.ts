@@ -56,8 +56,16 @@ const rules: { readonly [O in OpName]: Rule<OpAttrs[O]> } = {
   Max: two,
   Min: two,
   Exp: one,
+  Log: one,
   Sqrt: one,
+  Sigmoid: one,
+  Tanh: one,
   Gelu: one,
+  FastGelu: one,
+  QuickGelu: {
+    gives: [[[value(['batch', 3])], { alpha: 1.702 }, ['batch', 3]]],
+    refuses: [[[], { alpha: 1.702 }, 'expected 1 inputs, found 0']],
+  },
   MatMul: {
     gives: [
       [[value([2, 3]), value([3, 4])], {}, [2, 4]],
@@ -114,6 +122,39 @@ const rules: { readonly [O in OpName]: Rule<OpAttrs[O]> } = {
       [[value([2, 3]), integers(-2, -3)], {}, 'expected one -1 at most and no other size below 0, not [-2, -3]'],
       [[value([2, 3]), integers(2, 3, 0)], {}, 'expected 6 elements, not [2, 3, 0]'],
       [[value([2, 3]), value([2], 'int64')], {}, 'expected a constant int64 input, found int64 [2]'],
+    ],
+  },
+  Expand: {
+    gives: [
+      [[value([1, 1, 3]), sizes('batch', 1, 3)], {}, ['batch', 1, 3]],
+      [[value(['b', 1]), integers(4)], {}, ['b', 4]],
+    ],
+    refuses: [
+      [[value([2, 3]), integers(4, 3)], {}, 'Expand: shapes [2, 3] and [4, 3] do not broadcast'],
+      [[value([2]), value([1], 'int64')], {}, 'expected a constant int64 input, found int64 [1]'],
+    ],
+  },
+  Slice: {
+    gives: [
+      [[value(['b', 5, 3]), integers(1), integers(4), integers(1)], {}, ['b', 3, 3]],
+      [[value([5, 3]), integers(0, 2), integers(5, 3), integers(0, -1)], {}, [5, 1]],
+      [[value([77, 3]), integers(0), sizes('length'), integers(0)], {}, ['length', 3]],
+      [[value(['b', 5]), integers(0), sizes(4), integers(1)], {}, ['b', 4]],
+    ],
+    refuses: [
+      [
+        [value([5, 3]), integers(2), integers(2), integers(0)],
+        {},
+        'expected 0 <= start < end <= 5 along axis 0, not 2 and 2, found float32 [5, 3]',
+      ],
+      [[value([5, 3]), integers(0), integers(6), integers(0)], {}, 'expected 0 <= start < end <= 5 along axis 0'],
+      [[value([5, 3]), integers(-1), integers(5), integers(0)], {}, 'expected 0 <= start < end <= 5 along axis 0'],
+      [[value(['b', 3]), integers(0), integers(2), integers(0)], {}, 'expected 0 <= start < end <= b along axis 0'],
+      [[value([5]), integers(1), sizes('n'), integers(0)], {}, 'expected a start of 0 before a symbolic end'],
+      [[value([5, 3]), integers(0), integers(2), integers(2)], {}, 'expected an axis of 2 axes, not 2'],
+      [[value([5, 3]), integers(0, 0), integers(2), integers(0)], {}, 'expected one start and one end an axis'],
+      [[value([5]), integers(0), value([1], 'int64'), integers(0)], {}, 'expected a constant int64 input'],
+      [[value([5]), integers(0), integers(2)], {}, 'expected 4 inputs, found 3'],
     ],
   },
   Concat: {
@@ -177,6 +218,16 @@ const rules: { readonly [O in OpName]: Rule<OpAttrs[O]> } = {
       ],
     ],
   },
+  ArgMax: {
+    gives: [
+      [[value(['b', 'n', 3], 'int64')], { axis: 1, keepdims: 1 }, ['b', 1, 3]],
+      [[value(['b', 5])], { axis: -1, keepdims: 0 }, ['b']],
+    ],
+    refuses: [
+      [[value(['b', 5])], { axis: 2, keepdims: 1 }, 'expected an axis of 2 axes, not 2, found float32 [b, 5]'],
+      [[], { axis: 0, keepdims: 1 }, 'expected 1 inputs, found 0'],
+    ],
+  },
   Softmax: {
     gives: [[[value(['b', 'n', 3])], { axis: -1 }, ['b', 'n', 3]]],
     refuses: [[[value([2])], { axis: 1 }, 'expected an axis of 1 axes, not 1, found float32 [2]']],
@@ -196,6 +247,7 @@ const rules: { readonly [O in OpName]: Rule<OpAttrs[O]> } = {
       ],
     ],
   },
+  ReduceMax: reduce,
   ReduceMean: reduce,
   ReduceL2: reduce,
   ReduceSum: {
@@ -205,11 +257,76 @@ const rules: { readonly [O in OpName]: Rule<OpAttrs[O]> } = {
       [[value(['b', 5]), integers()], { keepdims: 0 }, 'expected at least one axis'],
     ],
   },
+  Conv: {
+    gives: [
+      // 2 groups of 2 channels; 7 + 1 + 2 values under a kernel of 3 in steps of 2
+      [[value(['b', 4, 7]), value([6, 2, 3]), value([6])], { strides: [2], pads: [1, 2], group: 2 }, ['b', 6, 4]],
+      [[value(['b', 3, 8, 9]), value([5, 3, 2, 3])], { strides: [2, 3], pads: [0, 0, 0, 0], group: 1 }, ['b', 5, 4, 3]],
+      [
+        [value(['b', 4, 8, 5, 6]), value([4, 1, 3, 3, 3]), value([4])],
+        { strides: [1, 1, 1], pads: [1, 1, 1, 1, 1, 1], group: 4 },
+        ['b', 4, 8, 5, 6],
+      ],
+    ],
+    refuses: [
+      [
+        [value(['b', 4, 7]), value([6, 4, 3, 3])],
+        { strides: [1], pads: [0, 0], group: 1 },
+        'expected x [b, c, ...space], w [m, c / group, ...kernel], 1 strides, 2 pads, found float32 [b, 4, 7]',
+      ],
+      [
+        [value(['b', 4, 7]), value([6, 4, 3])],
+        { strides: [1], pads: [1], group: 1 },
+        'expected x [b, c, ...space], w [m, c / group, ...kernel], 1 strides, 2 pads',
+      ],
+      [[value(['b', 4]), value([6, 4])], { strides: [], pads: [], group: 1 }, 'expected x [b, c, ...space]'],
+      [
+        [value(['b', 4, 'n']), value([6, 4, 3])],
+        { strides: [1], pads: [0, 0], group: 1 },
+        'expected known sizes but for the batch, found float32 [b, 4, n]',
+      ],
+      [
+        [value(['b', 4, 7]), value([6, 4, 3])],
+        { strides: [1], pads: [0, 0], group: 2 },
+        'expected 2 groups of 4 channels',
+      ],
+      [
+        [value(['b', 4, 7]), value([5, 2, 3])],
+        { strides: [1], pads: [0, 0], group: 2 },
+        'expected 2 groups of 2 channels',
+      ],
+      [
+        [value(['b', 4, 7]), value([6, 4, 3]), value([4])],
+        { strides: [1], pads: [0, 0], group: 1 },
+        'expected a bias [6]',
+      ],
+      [
+        [value(['b', 4, 2]), value([6, 4, 4])],
+        { strides: [1], pads: [1, 0], group: 1 },
+        'expected at least 4 values along axis 2, padding included',
+      ],
+      [
+        [value(['b', 4, 7]), value([6, 4, 3], 'float16')],
+        { strides: [1], pads: [0, 0], group: 1 },
+        'expected one element type, found float32, float16',
+      ],
+    ],
+  },
   MultiHeadAttention: {
     gives: [
       [[value(['b', 'n', 8]), value(['b', 5, 8]), value(['b', 5, 4])], { num_heads: 2, scale: 1 }, ['b', 'n', 4]],
+      [
+        [value(['b', 'n', 8]), value(['b', 'n', 8]), value(['b', 'n', 4])],
+        { num_heads: 2, scale: 1, unidirectional: 1 },
+        ['b', 'n', 4],
+      ],
     ],
     refuses: [
+      [
+        [value(['b', 'n', 8]), value(['b', 5, 8]), value(['b', 5, 8])],
+        { num_heads: 2, scale: 1, unidirectional: 1 },
+        'expected q, k, v [batch, tokens, width], width a multiple of 2 heads, found float32 [b, n, 8]',
+      ],
       [
         [value(['b', 4, 8]), value(['b', 5, 8]), value(['b', 6, 8])],
         { num_heads: 2, scale: 1 },
@@ -261,6 +378,8 @@ test('element types follow the values, except where an operation makes its own',
   expect(dtypeOf('Cast', [value([2], 'uint8')], { to: 'float16' })).toBe('float16');
   expect(dtypeOf('Shape', [value([2])], { start: 0, end: 1 })).toBe('int64');
   expect(dtypeOf('Gather', [value([2], 'int32'), value([], 'int64')], { axis: 0 })).toBe('int32');
+  expect(dtypeOf('ArgMax', [value([2, 3])], { axis: 1, keepdims: 0 })).toBe('int64');
+  expect(dtypeOf('Slice', [value([2, 3], 'uint8'), integers(0), integers(1), integers(1)], {})).toBe('uint8');
 });
 
 test('sizes that Shape reads can be joined and split by', () => {

@@ -26,6 +26,8 @@ export interface OpAttrs {
   Max: NoAttrs;
   Min: NoAttrs;
   Exp: NoAttrs;
+  /** Natural. */
+  Log: NoAttrs;
   Sqrt: NoAttrs;
   Sigmoid: NoAttrs;
   Tanh: NoAttrs;
@@ -36,6 +38,8 @@ export interface OpAttrs {
   /** Sizes of the axes [start, end) as an int64 vector. */
   Shape: { readonly start: number; readonly end: number };
   Reshape: NoAttrs;
+  /** Repeats x along axes of size 1 to the sizes in the second input. */
+  Expand: NoAttrs;
   /** Inputs x, starts, ends, axes: int64 vectors. Ends may be symbols of a Shape; all else is known while building. */
   Slice: NoAttrs;
   Concat: { readonly axis: number };
@@ -47,6 +51,7 @@ export interface OpAttrs {
   ArgMax: { readonly axis: number; readonly keepdims: 0 | 1 };
   Softmax: { readonly axis: number };
   LayerNormalization: { readonly axis: -1; readonly epsilon: number };
+  ReduceMax: { readonly axes: readonly number[]; readonly keepdims: 0 | 1 };
   ReduceMean: { readonly axes: readonly number[]; readonly keepdims: 0 | 1 };
   ReduceL2: { readonly axes: readonly number[]; readonly keepdims: 0 | 1 };
   ReduceSum: { readonly keepdims: 0 | 1 };
@@ -59,6 +64,8 @@ export interface OpAttrs {
   QuickGelu: { readonly alpha: number };
   /** erf form; domain com.microsoft. */
   Gelu: NoAttrs;
+  /** tanh form; domain com.microsoft. */
+  FastGelu: NoAttrs;
   /** Softmax(q k^T scale) v per head: q [b, n, width], k, v [b, m, width]; domain com.microsoft. */
   MultiHeadAttention: {
     readonly num_heads: number;
@@ -163,6 +170,7 @@ export const ops: { readonly [O in OpName]: OpRule<OpAttrs[O]> } = {
   Max: elementwise,
   Min: elementwise,
   Exp: same,
+  Log: same,
   Sqrt: same,
   Sigmoid: same,
   Tanh: same,
@@ -218,6 +226,12 @@ export const ops: { readonly [O in OpName]: OpRule<OpAttrs[O]> } = {
       if (rest === undefined || (open < 0 && rest !== 1))
         fail(`${String(total)} elements, not ${shapeText(wanted)}`, inputs);
       return [{ dtype: from.dtype, shape: wanted.map((dim, i) => (i === open ? rest : dim)) }];
+    },
+  },
+  Expand: {
+    infer(inputs) {
+      take(inputs, 2);
+      return [{ dtype: inputs[0]!.dtype, shape: broadcast(inputs[0]!.shape, sizesIn(inputs[1]!), 'Expand') }];
     },
   },
   Slice: {
@@ -325,6 +339,7 @@ export const ops: { readonly [O in OpName]: OpRule<OpAttrs[O]> } = {
       return [{ dtype: sameType(inputs), shape }];
     },
   },
+  ReduceMax: reduceByAttribute,
   ReduceMean: reduceByAttribute,
   ReduceL2: reduceByAttribute,
   ReduceSum: {
@@ -355,6 +370,7 @@ export const ops: { readonly [O in OpName]: OpRule<OpAttrs[O]> } = {
   },
   QuickGelu: { domain: 'com.microsoft', infer: same.infer.bind(same) },
   Gelu: { domain: 'com.microsoft', infer: same.infer.bind(same) },
+  FastGelu: { domain: 'com.microsoft', infer: same.infer.bind(same) },
   MultiHeadAttention: {
     domain: 'com.microsoft',
     infer(inputs, { num_heads: heads, unidirectional }) {

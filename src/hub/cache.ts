@@ -2,6 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { EgolensError } from '../errors.js';
 import { cacheFolder, packageRoot, pathExists } from '../files.js';
+import { readCatalogue } from './catalogue.js';
 
 /** Where models without a place of their own are kept: `EGOLENS_MODELS_DIR`, else `models` in the cache. */
 export function modelsFolder(environment: Readonly<Record<string, string | undefined>> = process.env): string {
@@ -37,12 +38,17 @@ export async function findModel(name: string): Promise<string> {
   if (whole !== undefined) return whole;
   const matches = installed.filter((folder) => basename(folder).startsWith(name.includes('@') ? name : `${name}@`));
   if (matches.length === 1) return matches[0]!;
+  const isPublic = matches.length === 0 && (await readCatalogue()).some((entry) => entry.name === name);
   const list = (folders: readonly string[]): string => folders.map((folder) => `\`${basename(folder)}\``).join(', ');
   throw new EgolensError(
     'model.not_found',
     matches.length === 0
       ? `no model \`${name}\`; there are ${installed.length === 0 ? 'none' : list(installed)}`
       : `\`${name}\` names ${matches.length} models: ${list(matches)}`,
-    { try: '`egolens models list`, or the path of a model folder' },
+    {
+      try: isPublic
+        ? `\`egolens models pull ${name}\` fetches it`
+        : '`egolens models list`, or the path of a model folder',
+    },
   );
 }

@@ -1,5 +1,6 @@
 import { EgolensError } from '../errors.js';
 import type { JsonValue } from '../json.js';
+import type { KeyShapes } from './spec.js';
 
 /**
  * What a configuration may ask for: far above every published model (at most 32 frames at 384 pixels, 9216 tokens, width 1664), far
@@ -39,6 +40,17 @@ export class ConfigReader {
     return value as number;
   }
 
+  /** `count` whole numbers, each in [least, most]. */
+  integers(name: string, count: number, least: number, most: number, absent?: readonly number[]): readonly number[] {
+    const value = this.#take(name, absent);
+    const fits = (item: unknown): boolean =>
+      Number.isInteger(item) && (item as number) >= least && (item as number) <= most;
+    if (!Array.isArray(value) || value.length !== count || !value.every(fits)) {
+      throw this.fail(name, `${count} whole numbers from ${least} to ${most}`);
+    }
+    return value as readonly number[]; // checked in the line above
+  }
+
   /** A finite number above 0. */
   positive(name: string, absent: number): number {
     const value = this.#take(name, absent);
@@ -51,6 +63,18 @@ export class ConfigReader {
     const value = this.#take(name, absent);
     if (typeof value !== 'number' || !Number.isFinite(value) || value < 0) throw this.fail(name, 'a number, 0 or more');
     return value;
+  }
+
+  /** Whole numbers in [least, most], at least one, each above the one before. */
+  ascending(name: string, least: number, most: number, absent?: readonly number[]): readonly number[] {
+    const value = this.#take(name, absent);
+    const items: readonly unknown[] = Array.isArray(value) ? value : [];
+    const fits = items.every((item, i) => {
+      const from = i === 0 ? least : (items[i - 1] as number) + 1; // the one before was a number, or `every` had ended
+      return Number.isInteger(item) && (item as number) >= from && (item as number) <= most;
+    });
+    if (items.length === 0 || !fits) throw this.fail(name, `ascending whole numbers from ${least} to ${most}`);
+    return items as readonly number[]; // checked in the line above
   }
 
   flag(name: string, absent: boolean): boolean {
@@ -100,4 +124,47 @@ export function defined(values: Readonly<Record<string, JsonValue | undefined>>)
   return Object.fromEntries(
     Object.entries(values).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
   );
+}
+
+/** Configurations one over the other: a later member replaces an earlier one; of sections (`vision`, `text`) each member does. */
+export function mergedConfig(...configs: readonly Readonly<Record<string, unknown>>[]): Record<string, unknown> {
+  const members = new Map<string, unknown>();
+  for (const config of configs) {
+    for (const [name, value] of Object.entries(config)) {
+      const before = members.get(name);
+      members.set(name, isSection(before) && isSection(value) ? mergedConfig(before, value) : value);
+    }
+  }
+  return Object.fromEntries(members);
+}
+
+/** A configuration with its sections laid flat, for a ConfigReader: `{ text: { width: 512 } }` becomes `{ 'text.width': 512 }`. */
+export function flatConfig(config: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(config).flatMap(([name, value]) =>
+      isSection(value)
+        ? Object.entries(value).map(([inner, member]): [string, unknown] => [`${name}.${inner}`, member])
+        : [[name, value]],
+    ),
+  );
+}
+
+function isSection(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Depth of a stack of blocks: one more than the highest number after `prefix` in the keys; 0 where there is none. */
+export function depthOf(keys: KeyShapes, prefix: string): number {
+  let depth = 0;
+  for (const key of keys.keys()) {
+    const number = key.startsWith(prefix) ? /^\d+/.exec(key.slice(prefix.length))?.[0] : undefined;
+    if (number !== undefined) depth = Math.max(depth, Number(number) + 1);
+  }
+  return depth;
+}
+
+/** The ratio whose product with the width, cut to a whole number, is the hidden width: division may fall just below it. */
+export function ratioOf(hidden: number, width: number): number {
+  const ratio = hidden / width;
+  return Math.trunc(width * ratio) === hidden ? ratio : ratio * (1 + Number.EPSILON);
 }

@@ -16,6 +16,20 @@ export interface PortInfo {
   readonly meaning: string;
 }
 
+/** A file that an import read. */
+export interface SourceFile {
+  readonly name: string;
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+/** A checkpoint that an import read, and where its weights stood. */
+export interface CheckpointSource extends SourceFile {
+  readonly container: string;
+  readonly weightsKey: string | null;
+  readonly prefix: string | null;
+}
+
 /** `egolens.model/1` */
 export interface ModelManifest {
   readonly schema: 'egolens.model/1';
@@ -29,14 +43,13 @@ export interface ModelManifest {
   /** `official`, `tabletop`, `untrained`, or the run that made it. */
   readonly trained: string;
   readonly licence: { readonly code: string; readonly weights: string };
-  readonly source: {
-    readonly name: string;
-    readonly bytes: number;
-    readonly sha256: string;
-    readonly container: string;
-    readonly weightsKey: string | null;
-    readonly prefix: string | null;
+  readonly source: CheckpointSource & {
+    /** Tensors that the model does not use; those of a part under `PART.`. */
     readonly left: readonly { readonly key: string; readonly why: string }[];
+    /** Checkpoints of the parts, for a model made of several (`models import --with`). */
+    readonly with?: Readonly<Record<string, CheckpointSource>>;
+    /** What tokenizer.json was made of. */
+    readonly tokenizer?: SourceFile;
   };
   /** Path below the folder -> SHA-256; all files but model.json and probe/. */
   readonly files: Readonly<Record<string, string>>;
@@ -54,6 +67,8 @@ export interface ModelFolder {
   readonly preset: Preset;
   /** Class names in index order; null where the model brings none. */
   readonly labels: readonly string[] | null;
+  /** Path of the folder's `tokenizer.json`; null where the model has no text tower or was imported without one. */
+  readonly tokenizer: string | null;
   /** How records name it: `name@` and the first 12 digits of the digest. */
   readonly id: string;
 }
@@ -105,7 +120,9 @@ export async function openModelFolder(folder: string): Promise<ModelFolder> {
   const preset = parsePreset(await readJson(join(folder, 'preset.json'), 'egolens.preset/1'));
   const labels = manifest.files['labels.json'] === undefined ? null : await readLabels(join(folder, 'labels.json'));
   const spec = familyOf(manifest.family).family.spec(manifest.config, { preset });
-  return { folder, manifest, spec, preset, labels, id: `${manifest.name}@${manifest.digest.slice(0, 12)}` };
+  const tokenizer = manifest.files['tokenizer.json'] === undefined ? null : join(folder, 'tokenizer.json');
+  const id = `${manifest.name}@${manifest.digest.slice(0, 12)}`;
+  return { folder, manifest, spec, preset, labels, tokenizer, id };
 }
 
 /** Hashes every file of the model. @throws EgolensError model.digest naming the first file with other bytes than recorded */

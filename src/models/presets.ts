@@ -71,6 +71,7 @@ export function presetJson(preset: Preset): JsonValue {
       plan: sampling.plan,
       frames: sampling.frames,
       step: sampling.step,
+      ...(sampling.extent !== undefined && { extent: sampling.extent }),
       hop: sampling.hop,
       rate: sampling.rate === 'source' ? 'source' : rationalText(sampling.rate),
       tail: sampling.tail,

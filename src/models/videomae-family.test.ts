@@ -7,7 +7,7 @@ import { graphText } from '../graph/print.js';
 import { jsonText } from '../json.js';
 import { sizeOf, tensor } from '../tensor.js';
 import type { AnyTensor } from '../types.js';
-import { families, familyOf } from './index.js';
+import { familyOf } from './index.js';
 import { readPreset } from './presets.js';
 import { graphFiles, type ModelFamily, type ModelSpec } from './spec.js';
 import { pretrainingFeeds, tubeMask, videomaeClassifier, videomaePretraining } from './videomae-family.js';
@@ -163,7 +163,7 @@ interface Case {
 }
 const cases: Case[] = readdirSync(golden).flatMap((name) => {
   const path = join(golden, name, 'case.json');
-  if (!existsSync(path)) return [];
+  if (!name.startsWith('videomae') || !existsSync(path)) return [];
   const { config } = JSON.parse(readFileSync(path, 'utf8')) as { config?: Config };
   if (!config) return [];
   return [{ name, config, family: 'encoder_embed_dim' in config ? videomaePretraining : videomaeClassifier }];
@@ -198,7 +198,7 @@ describe.each(cases)('$name', ({ family, config }) => {
 });
 
 test('from the keys of every published size its configuration is inferred, heads included', () => {
-  for (const family of families) {
+  for (const family of [videomaeClassifier, videomaePretraining]) {
     for (const [arch, size] of Object.entries(family.sizes)) {
       const inferred = family.infer(shapesOf(family.spec({ ...size, num_classes: 7 }, {})));
       const { mlp_ratio: ratio, ...rest } = size;

@@ -3,7 +3,7 @@ import type { JsonValue } from '../json.js';
 import { seededRandom } from '../random.js';
 import { shapeText, sizeOf, tensor } from '../tensor.js';
 import type { AnyTensor, Normalisation, Tensor } from '../types.js';
-import { ConfigReader, defined, limits } from './config.js';
+import { ConfigReader, defined, depthOf, limits, ratioOf } from './config.js';
 import { imagenet, onlyFrames, presetFor } from './recipe.js';
 import { gridOf, tokenCount, type Geometry } from './patches.js';
 import type { Grid } from './positions.js';
@@ -127,8 +127,8 @@ function tokenInfo(geometry: Geometry, width: number): OutputInfo {
   };
 }
 
-function classifierSpec(raw: Readonly<Record<string, unknown>>, context: ConfigContext): ModelSpec {
-  const config = new ConfigReader('videomae-classifier', raw);
+/** A classifier's configuration as its model. Throws `model.config` as the family's `spec` does. */
+export function readClassifier(config: ConfigReader, context: ConfigContext): Classifier {
   const geometry = readGeometry(config, context);
   const tower = readTower(config, '', geometry, readShared(config));
   const classes = config.integer('num_classes', 0, limits.classes, 0);
@@ -151,7 +151,13 @@ function classifierSpec(raw: Readonly<Record<string, unknown>>, context: ConfigC
       tower.width,
     );
   }
-  const model: Classifier = { geometry, tower, positions, meanPooling, classes };
+  return { geometry, tower, positions, meanPooling, classes };
+}
+
+function classifierSpec(raw: Readonly<Record<string, unknown>>, context: ConfigContext): ModelSpec {
+  const config = new ConfigReader('videomae-classifier', raw);
+  const model = readClassifier(config, context);
+  const { geometry, tower, positions, meanPooling, classes } = model;
   const pooledMeaning = meanPooling ? 'fc_norm of the token mean' : 'first token after norm';
   return {
     family: 'videomae-classifier',
@@ -352,16 +358,6 @@ function headsOf(width: number): number | undefined {
   return undefined;
 }
 
-/** Depth of a stack: one more than the highest block number below `prefix`. */
-function depthOf(keys: KeyShapes, prefix: string): number {
-  let depth = 0;
-  for (const key of keys.keys()) {
-    const number = key.startsWith(prefix) ? /^\d+/.exec(key.slice(prefix.length))?.[0] : undefined;
-    if (number !== undefined) depth = Math.max(depth, Number(number) + 1);
-  }
-  return depth;
-}
-
 function inferTower(
   keys: KeyShapes,
   prefix: string,
@@ -374,12 +370,6 @@ function inferTower(
     ...(width !== undefined && { width, ratio: ratioOf(fc1![0]!, width) }),
     ...(heads !== undefined && { heads }),
   };
-}
-
-/** The ratio whose product with the width, cut to a whole number, is the hidden width: division may fall just below it. */
-function ratioOf(hidden: number, width: number): number {
-  const ratio = hidden / width;
-  return Math.trunc(width * ratio) === hidden ? ratio : ratio * (1 + Number.EPSILON);
 }
 
 /** Members both families read off the same keys, below `prefix`. */

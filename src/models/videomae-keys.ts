@@ -1,6 +1,7 @@
-import { shapeText, tensor } from '../tensor.js';
-import type { StateDict, StoredTensor } from '../types.js';
+import { tensor } from '../tensor.js';
+import type { StateDict } from '../types.js';
 import { resampleTable, type Grid } from './positions.js';
+import { computed, joined, renamed } from './stored.js';
 import type { PositionRule } from './videomae.js';
 
 /**
@@ -46,16 +47,6 @@ function encoderAlone(tensors: StateDict): StateDict {
   return renamed(tensors, (key) => (key.startsWith('encoder.') ? key.slice('encoder.'.length) : key));
 }
 
-/** Tensors under other names. One whose new name is another tensor's keeps its own, and so is reported as unmatched. */
-function renamed(tensors: StateDict, rename: (key: string) => string): Map<string, StoredTensor> {
-  return new Map(
-    [...tensors].map(([key, value]) => {
-      const name = rename(key);
-      return [tensors.has(name) ? key : name, value];
-    }),
-  );
-}
-
 /** Endings of the transformers spelling -> official, within one block. */
 const blockNames: readonly (readonly [string, string])[] = [
   ['layernorm_before.', 'norm1.'],
@@ -90,32 +81,13 @@ export function officialKeys(tensors: StateDict, target: Target['target']): Stat
   });
 }
 
-/** query, key and value of a layer as one matrix `qkv`; parts that are incomplete or of unlike shapes stay as they are. */
+/** query, key and value of a layer as one matrix `qkv`. */
 function joinedAttention(tensors: StateDict): StateDict {
-  const joined = new Map<string, StoredTensor>();
-  for (const [key, value] of tensors) {
-    const match = /^(.+\.attention\.attention\.)(?:query|key|value)\.weight$/.exec(key);
-    const parts = ['query', 'key', 'value'].map((part) => tensors.get(`${match?.[1]}${part}.weight`));
-    const isWhole = parts.every((part) => part !== undefined && shapeText(part.shape) === shapeText(value.shape));
-    const name = `${match?.[1]}qkv.weight`;
-    if (match && isWhole)
-      joined.set(name, joined.get(name) ?? stacked(name, parts as StoredTensor[])); // isWhole: none is undefined
-    else joined.set(key, value);
-  }
-  return joined;
-}
-
-/** Matrices one below the other. */
-function stacked(name: string, parts: readonly StoredTensor[]): StoredTensor {
-  const rows = parts.reduce((sum, part) => sum + (part.shape[0] ?? 0), 0);
-  return {
-    name,
-    storedType: parts[0]!.storedType,
-    shape: [rows, ...parts[0]!.shape.slice(1)],
-    async *chunks(maxElements) {
-      for (const part of parts) yield* part.chunks(maxElements);
-    },
-  };
+  return joined(tensors, (key) => {
+    const prefix = /^(.+\.attention\.attention\.)(?:query|key|value)\.weight$/.exec(key)?.[1];
+    if (prefix === undefined) return undefined;
+    return { name: `${prefix}qkv.weight`, parts: ['query', 'key', 'value'].map((part) => `${prefix}${part}.weight`) };
+  });
 }
 
 /** Learned tables of another square grid, bicubic in space (encoder.md 2.5). */
@@ -127,21 +99,10 @@ function resizedTables(tensors: StateDict, grid: Grid): StateDict {
       const side = Math.sqrt((count ?? 0) / grid[0]);
       const isTable = key === 'pos_embed' || key === 'encoder.pos_embed';
       if (!isTable || one !== 1 || count === wanted || !Number.isInteger(side) || side === 0) return [key, value];
-      const resized: StoredTensor = {
-        name: key,
-        storedType: value.storedType,
-        shape: [1, wanted, width!],
-        async *chunks(maxElements = wanted * width!) {
-          const table = new Float32Array(count! * width!);
-          let at = 0;
-          for await (const piece of value.chunks()) {
-            table.set(piece, at);
-            at += piece.length;
-          }
-          const { data } = resampleTable(tensor('float32', [count!, width!], table), [grid[0], side, side], grid);
-          for (let begin = 0; begin < data.length; begin += maxElements) yield data.slice(begin, begin + maxElements);
-        },
-      };
+      const resized = computed(value, [1, wanted, width!], (table) => {
+        const from = tensor('float32', [count!, width!], table);
+        return resampleTable(from, [grid[0], side, side], grid).data;
+      });
       return [key, resized];
     }),
   );

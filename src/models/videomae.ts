@@ -76,15 +76,9 @@ export interface Pretraining {
 export function classifierGraph(name: string, model: Classifier, variant: GraphVariant): Graph {
   const g = new GraphBuilder(name);
   const { geometry, tower, classes } = model;
-  const cubes = cubesOf(g, geometry, variant);
-  let x = tubelets(g, cubes, geometry, tower.width); // [b, n, width]
-  x = add(g, x, positionTable(g, model.positions, geometry, tower.width, 'pos_embed'));
-  x = blocks(g, x, tower, variant);
+  const x = blocks(g, classifierStem(g, cubesOf(g, geometry, variant), model), tower, variant);
   g.output('out_last', x);
-  // Normalising only token 0 gives the same value as normalising all and taking it.
-  const pooled = model.meanPooling
-    ? layerNorm(g, mean(g, x, [1]), 'fc_norm', tower.epsilon)
-    : layerNorm(g, tokenAt(g, x, 0), 'norm', tower.epsilon);
+  const pooled = classifierPool(g, x, model);
   g.output('pooled', pooled);
   if (classes > 0) {
     const logits = linear(g, pooled, 'head', classes);
@@ -92,6 +86,20 @@ export function classifierGraph(name: string, model: Classifier, variant: GraphV
     g.output('probs', softmax(g, logits));
   }
   return g.finish();
+}
+
+/** What enters the first block of a classifier: tubelets and their positions, [b, n, width]. */
+export function classifierStem(g: GraphBuilder, cubes: Cubes, { geometry, tower, positions }: Classifier): Value {
+  const x = tubelets(g, cubes, geometry, tower.width);
+  return add(g, x, positionTable(g, positions, geometry, tower.width, 'pos_embed'));
+}
+
+/** What enters the head of a classifier: tokens after the last block [b, n, width] -> [b, width]. */
+export function classifierPool(g: GraphBuilder, x: Value, { tower, meanPooling }: Classifier): Value {
+  // Normalising only token 0 gives the same value as normalising all and taking it.
+  return meanPooling
+    ? layerNorm(g, mean(g, x, [1]), 'fc_norm', tower.epsilon)
+    : layerNorm(g, tokenAt(g, x, 0), 'norm', tower.epsilon);
 }
 
 /**
@@ -187,8 +195,8 @@ function blocks(g: GraphBuilder, x: Value, tower: Tower, variant: GraphVariant):
   return x;
 }
 
-/** Pre-norm transformer block: [b, n, width] -> [b, n, width]. */
-function block(g: GraphBuilder, x: Value, tower: Tower, variant: GraphVariant): Value {
+/** Pre-norm transformer block, below the scope `blocks.{i}`: [b, n, width] -> [b, n, width]. */
+export function block(g: GraphBuilder, x: Value, tower: Tower, variant: GraphVariant): Value {
   const scaled = (y: Value, name: string): Value => (tower.layerScale ? mul(g, y, g.param(name, [tower.width])) : y);
   const h = layerNorm(g, x, 'norm1', tower.epsilon);
   x = add(

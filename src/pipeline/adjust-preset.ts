@@ -36,10 +36,13 @@ export function adjustPreset(preset: Preset, changes: PresetChanges): Preset {
     );
   }
   const isDense = sampling.plan === 'dense';
+  const { extent: own, ...rest } = sampling;
   return {
     ...preset,
     sampling: {
-      ...sampling,
+      ...rest,
+      // A window that is asked for replaces the recipe's.
+      ...(own !== undefined && extent === undefined && { extent: own }),
       // Views of a sliding preset become uniform segments: a window each, in the middle of its part.
       plan: isDense && clips > 1 ? 'segments' : sampling.plan,
       rate,

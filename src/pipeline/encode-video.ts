@@ -19,11 +19,15 @@ export interface EncodeVideoOptions {
   readonly preset: Preset;
   /** The one output that is fetched. */
   readonly output: string;
+  /** Further inputs of the graph, made of the windows: uint8 [n, t, h, w, 3] -> name -> array. */
+  readonly companions?: (frames: Tensor<'uint8'>) => Readonly<Record<string, AnyTensor>>;
+  /** For a model of single pictures: each frame of a window is an item of its own, with a row of its own. */
+  readonly framesApart?: true;
   /** `video`: the mean of all rows, one row. */
   readonly level: 'clip' | 'video';
   /** Windows in one run. */
   readonly batch: number;
-  /** Called in row order with [n, ...row]; the next rows wait for it. */
+  /** Called in row order with [n, ...row], with `framesApart` [n * frames, ...row]; the next rows wait for it. */
   readonly write: (rows: Tensor<'float32'>) => Promise<void>;
   readonly span?: Span;
   readonly limits: RunLimits;
@@ -78,7 +82,7 @@ export async function encodeVideo(source: VideoSource, options: EncodeVideoOptio
   let lastRan = 0;
   const submit = (windowBatch: WindowBatch): void => {
     const begun = performance.now();
-    const { feeds, runOptions } = feedsOf(windowBatch, { layout, preset, buffers });
+    const { feeds, runOptions } = feedsOf(windowBatch, { ...options, layout, buffers });
     const outputs = session.run(feeds, [output], runOptions);
     written = written.then(async () => {
       const rows = (await outputs)[output]!;
@@ -121,23 +125,35 @@ export async function encodeVideo(source: VideoSource, options: EncodeVideoOptio
   return { rows, clock, decodedFrames, decodeErrors, warnings, startOffset, seconds };
 }
 
+interface FeedOptions extends Pick<EncodeVideoOptions, 'preset' | 'companions' | 'framesApart'> {
+  readonly layout: WindowLayout;
+  readonly buffers: BufferPool;
+}
+
 /** The windows of a buffer as the graph's input. Bytes travel and come back; floats are normalised into an array of their own. */
 function feedsOf(
   { buffer, count }: WindowBatch,
-  { layout, preset, buffers }: { layout: WindowLayout; preset: Preset; buffers: BufferPool },
+  { layout, preset, buffers, companions, framesApart }: FeedOptions,
 ): { feeds: Record<string, AnyTensor>; runOptions: RunOptions } {
-  const [t, h, w] = layout.shape;
-  if (layout.dtype === 'uint8') {
-    const data = new Uint8Array(buffer, 0, count * layout.bytes);
-    return { feeds: { frames: tensor('uint8', [count, t, h, w, 3], data) }, runOptions: { pool: buffers } };
-  }
+  const [frameCount, h, w] = layout.shape;
+  const [items, t] = framesApart === true ? [count * frameCount, 1] : [count, frameCount];
   const elements = t * h * w * 3;
-  const normalised = new Float32Array(count * elements);
-  for (let i = 0; i < count; i++) {
-    normalised.set(normalise(new Float32Array(buffer, i * layout.bytes, elements), preset), i * elements);
+  if (layout.dtype === 'uint8') {
+    const shape = [items, t, h, w, 3];
+    const data = new Uint8Array(buffer, 0, items * elements);
+    if (companions === undefined)
+      return { feeds: { frames: tensor('uint8', shape, data) }, runOptions: { pool: buffers } };
+    // The pool takes back its own buffers alone, and a companion may look at the frames themselves.
+    const frames = tensor('uint8', shape, data.slice());
+    buffers.give(buffer);
+    return { feeds: { frames, ...companions(frames) }, runOptions: { transfer: true } };
+  }
+  const normalised = new Float32Array(items * elements);
+  for (let i = 0; i < items; i++) {
+    normalised.set(normalise(new Float32Array(buffer, i * elements * 4, elements), preset), i * elements);
   }
   buffers.give(buffer);
-  return { feeds: { input: tensor('float32', [count, 3, t, h, w], normalised) }, runOptions: { transfer: true } };
+  return { feeds: { input: tensor('float32', [items, 3, t, h, w], normalised) }, runOptions: { transfer: true } };
 }
 
 /** Mean of rows, in double. */

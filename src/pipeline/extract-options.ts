@@ -11,6 +11,8 @@ import { parseShard } from './inputs.js';
 /** What flags say, as text where a person wrote text. */
 export interface ExtractFlags extends PresetChanges {
   readonly model?: string | undefined;
+  readonly multimodal?: string | undefined;
+  readonly streamSet?: 'masked' | 'multimodal' | 'both' | undefined;
   readonly output: string;
   readonly preset?: string | undefined;
   readonly pool: 'mean' | 'tokens';
@@ -30,6 +32,9 @@ export interface ExtractFlags extends PresetChanges {
 /** The options behind flags; each text is checked here. Throws `usage.flag`. */
 export async function extractDefaults(flags: ExtractFlags) {
   const { output, pool, level, device, threads, batch, jobs, force, shard, preset, nameTemplate } = flags;
+  const { multimodal } = flags;
+  // A second encoder is only named to be used.
+  const streamSet = flags.streamSet ?? (multimodal === undefined ? undefined : 'both');
   const { pixels, window, stride, fps, tail, views } = flags;
   const changes = { pixels, window, stride, fps, tail, views };
   return {
@@ -44,6 +49,8 @@ export async function extractDefaults(flags: ExtractFlags) {
     stream: parseStreamChoice(flags.stream),
     decodeErrors: parseDecodeErrors(flags.decodeErrors),
     adjust: (base: Preset) => adjustPreset(base, changes),
+    ...(multimodal !== undefined && { multimodal }),
+    ...(streamSet !== undefined && { streamSet }),
     ...(threads !== undefined && { threads }),
     ...(batch !== undefined && { batch }),
     ...(shard !== undefined && { shard: parseShard(shard) }),
@@ -52,7 +59,7 @@ export async function extractDefaults(flags: ExtractFlags) {
   };
 }
 
-function parseDecodeErrors(text: string): DecodeErrorPolicy {
+export function parseDecodeErrors(text: string): DecodeErrorPolicy {
   if (text === 'ignore' || text === 'fail') return text;
   const limit = /^limit=(\d{1,9})$/.exec(text)?.[1];
   if (limit === undefined) throw new EgolensError('usage.flag', `expected ignore, limit=N or fail, found \`${text}\``);

@@ -11,6 +11,7 @@ import {
   planNames,
   videoIdentity,
   type FeatureMeta,
+  type FeatureStream,
   type FeatureTarget,
   type FeatureType,
   type ItemNames,
@@ -22,10 +23,12 @@ import { openModelFolder, type ModelFolder } from '../models/folder.js';
 import { presetJson } from '../models/presets.js';
 import { chooseProvider } from '../runtime/providers.js';
 import type { Session } from '../runtime/session.js';
+import { windowExtent } from '../time.js';
 import type { Preset, Progress, Span } from '../types.js';
 import { openVideo, type StreamChoice } from '../video/probe.js';
 import { findTools } from '../video/tools.js';
 import { pixelDType } from '../video/resize.js';
+import { isDense } from '../video/windows.js';
 import { encodeVideo, type EncodedVideo } from './encode-video.js';
 import { shardOf, type InputItem } from './inputs.js';
 import { openModelSession } from './probe.js';
@@ -37,8 +40,12 @@ export type DecodeErrorPolicy = 'ignore' | 'fail' | { readonly limit: number };
 
 /** Everything that decides a run of `extract`. */
 export interface ExtractOptions {
-  /** Name or folder. */
+  /** Name or folder; the masked stream where there are two. */
   readonly model: string;
+  /** Name or folder of the encoder of the multimodal stream. */
+  readonly multimodal?: string;
+  /** Which streams are computed; where absent that of `model`, under plain names. `both`: each on the masked stream's windows. */
+  readonly streamSet?: FeatureStream | 'both';
   /** Output folder. */
   readonly output: string;
   /** Replaces the model's own preset; it has to fit the model. */
@@ -109,18 +116,25 @@ export interface ExtractSummary {
   readonly exit: number;
 }
 
-/** What all videos of a run share. */
-interface Run {
-  readonly options: ExtractOptions;
+/** One encoder over the videos of a run. */
+interface Stream {
+  /** Absent for a run of one stream without a name. */
+  readonly name?: FeatureStream;
   readonly model: ModelFolder;
   readonly preset: Preset;
   readonly output: string;
+}
+
+/** What all videos of a run share. */
+interface Run {
+  readonly options: ExtractOptions;
+  readonly streams: readonly Stream[];
   readonly ledger: Ledger;
   /** Item -> the attempt (`attemptOf`) that failed in an earlier run. */
   readonly failedBefore: ReadonlyMap<string, string>;
   readonly versions: { readonly program: string; readonly runtime: string; readonly ffmpeg: string };
   /** Opened when the first video needs it. */
-  session(): Promise<Session>;
+  session(stream: Stream): Promise<Session>;
 }
 
 /**
@@ -133,21 +147,20 @@ export async function* extract(
   items: readonly InputItem[],
   options: ExtractOptions,
 ): AsyncGenerator<ExtractEvent, ExtractSummary> {
-  const { names, model, preset, output } = await prepare(items, options);
+  const { names, streams } = await prepare(items, options);
   const mine = shardOf(names, options.shard);
   const tools = await findTools();
   const choice = await chooseProvider(options.device, options.signal);
-  options.progress.note(
-    `${model.id} (${model.manifest.trained}) on ${choice.device}${choice.why === '' ? '' : `: ${choice.why}`}`,
-  );
+  const models = streams.map(({ model }) => `${model.id} (${model.manifest.trained})`).join(', ');
+  options.progress.note(`${models} on ${choice.device}${choice.why === '' ? '' : `: ${choice.why}`}`);
   await makeFolder(options.output);
-  const settings = {
+  const settings = streams.map(({ model, output, preset }) => ({
     model: model.manifest.digest,
     output,
     preset: presetJson(preset),
     pool: options.pool,
     level: options.level,
-  };
+  }));
   const state = await readLedger(options.output);
   const failedBefore = new Map(
     [...state.items].flatMap(([id, item]) =>
@@ -157,20 +170,23 @@ export async function* extract(
   await using ledger = await openLedger(options.output, {
     version: programVersion(),
     argv: options.argv,
-    config: sha256(canonicalText(settings)),
+    config: sha256(canonicalText(settings.length === 1 ? settings[0] : settings)),
   });
   const folders = new Set(mine.map((item) => dirname(item.targets[0]!.array)));
   for (const folder of folders) await removeDeadTemporaries(folder);
-  let opened: Promise<Session> | undefined;
+  const opened = new Map<Stream, Promise<Session>>();
   const run: Run = {
     options,
-    model,
-    preset,
-    output,
+    streams,
     ledger,
     failedBefore,
     versions: { program: programVersion(), runtime: runtimeVersion(), ffmpeg: tools.version },
-    session: () => (opened ??= openModelSession(model, { ...options, device: choice }, inputOf(preset))),
+    session(stream) {
+      const { model, preset } = stream;
+      const session = opened.get(stream) ?? openModelSession(model, { ...options, device: choice }, inputOf(preset));
+      opened.set(stream, session);
+      return session;
+    },
   };
   const counts = { done: 0, kept: 0, failed: 0, failedBefore: 0, locked: 0, rows: 0 };
   const seconds: Record<string, number> = {};
@@ -182,21 +198,24 @@ export async function* extract(
     isStopped: () => isStopped,
   });
   try {
-    for await (const { event, stages } of results) {
+    for await (const { events, stages } of results) {
       for (const [stage, value] of Object.entries(stages)) seconds[stage] = (seconds[stage] ?? 0) + value;
-      if (event.kind === 'skipped') counts[event.why === 'locked' ? 'locked' : 'failedBefore']++;
-      else counts[event.kind]++;
-      if (event.kind === 'done' || event.kind === 'kept') counts.rows += event.record.rows;
-      if (event.kind === 'failed' && options.onError === 'stop') isStopped = true;
-      yield event;
+      // A video is counted once, however many streams it has: as done when one of them was.
+      const counted = events.find(({ kind }) => kind === 'done') ?? events[0]!;
+      if (counted.kind === 'skipped') counts[counted.why === 'locked' ? 'locked' : 'failedBefore']++;
+      else counts[counted.kind]++;
+      if (counted.kind === 'failed' && options.onError === 'stop') isStopped = true;
+      for (const event of events) {
+        if (event.kind === 'done' || event.kind === 'kept') counts.rows += event.record.rows;
+        yield event;
+      }
     }
     exit = exitOf(counts);
   } catch (error) {
     exit = exitCodeOf(asEgolensError(error).code);
     throw error;
   } finally {
-    const session = await opened?.catch(() => undefined);
-    await session?.[Symbol.asyncDispose]();
+    for (const session of opened.values()) await (await session.catch(() => undefined))?.[Symbol.asyncDispose]();
     await ledger.end(counts, exit);
   }
   return { ...counts, seconds, exit };
@@ -215,21 +234,18 @@ export interface PlannedVideo {
 
 /** The plan of `--dry-run`: names, states, claimed lengths. */
 export async function* planExtract(items: readonly InputItem[], options: ExtractOptions): AsyncGenerator<PlannedVideo> {
-  const { names, model, preset, output } = await prepare(items, options);
+  const { names, streams } = await prepare(items, options);
   for (const item of shardOf(names, options.shard)) {
     options.signal.throwIfAborted();
     const base = { input: item.input.input, id: item.id, path: item.targets[0]!.array };
     const unknown = { frames: null, seconds: null };
     try {
       if (item.input.error) throw item.input.error;
-      const key = keyOf(item.input, await videoIdentity(item.input.path, options.identity), {
-        options,
-        model,
-        preset,
-        output,
-      });
+      const video = await videoIdentity(item.input.path, options.identity);
       const source = await openVideo(item.input.path, { stream: options.stream, signal: options.signal });
-      const isComplete = !options.force && (await completeMeta(item.targets[0]!, key)) !== undefined;
+      const keys = streams.map((stream) => keyOf(item.input, video, stream, options));
+      const metas = await Promise.all(item.targets.map((target, i) => completeMeta(target, keys[i]!)));
+      const isComplete = !options.force && metas.every((meta) => meta !== undefined);
       const { frames, duration } = source.claimed;
       yield { ...base, state: isComplete ? 'complete' : 'missing', frames, seconds: duration, error: null };
     } catch (error) {
@@ -246,29 +262,93 @@ interface Named extends Omit<ItemNames, 'input'> {
 async function prepare(
   items: readonly InputItem[],
   options: ExtractOptions,
-): Promise<{ names: readonly Named[]; model: ModelFolder; preset: Preset; output: string }> {
-  const { type, template } = options;
-  const planned = planNames(items, { out: options.output, type, ...(template !== undefined && { template }) });
+): Promise<{ names: readonly Named[]; streams: readonly Stream[] }> {
+  const { type, template, streamSet } = options;
+  const planned = planNames(items, {
+    out: options.output,
+    type,
+    ...(template !== undefined && { template }),
+    ...(streamSet !== undefined && { streamSet }),
+  });
   const names = planned.map((item, i): Named => ({ ...item, input: items[i]! }));
-  const model = await openModelFolder(await findModel(options.model));
+  return { names, streams: await openStreams(options) };
+}
+
+/** The encoders that are asked for, in the order of the targets of `planNames`. */
+async function openStreams(options: ExtractOptions): Promise<readonly Stream[]> {
+  const { streamSet, multimodal } = options;
+  if (streamSet === undefined || streamSet === 'masked') return [await openStream(options.model, options, streamSet)];
+  if (multimodal === undefined) {
+    throw new EgolensError(
+      'usage.flag',
+      `--stream-set ${streamSet}: expected --multimodal with the model of that stream`,
+      {
+        try: '`egolens models list` shows the models there are; families internvideo-mm, viclip, clip and uniformerv2 make that stream',
+      },
+    );
+  }
+  if (streamSet === 'multimodal') return [await openStream(multimodal, options, streamSet)];
+  const masked = await openStream(options.model, options, 'masked');
+  const model = await openModelFolder(await findModel(multimodal));
+  const preset = fitted(onWindowsOf(masked, model), model);
+  return [masked, { name: 'multimodal', model, preset, output: outputOf(model, preset, options) }];
+}
+
+async function openStream(name: string, options: ExtractOptions, stream: FeatureStream | undefined): Promise<Stream> {
+  const model = await openModelFolder(await findModel(name));
   const base = options.preset ?? model.preset;
   const preset = fitted(options.adjust?.(base) ?? base, model);
+  const output = outputOf(model, preset, options);
+  return { model, preset, output, ...(stream !== undefined && { name: stream }) };
+}
+
+/** The recipe of a second model on the windows of the first: its own pixels and number of frames, spread over each window. */
+function onWindowsOf({ model: first, preset: { name, version, sampling } }: Stream, model: ModelFolder): Preset {
+  const own = model.preset;
+  const extent = windowExtent(sampling);
+  const { frames } = model.spec;
+  if (!isDense(sampling)) {
+    throw new EgolensError(
+      'usage.conflict',
+      `preset ${name}: --stream-set both needs sliding windows, found plan ${sampling.plan}`,
+      {
+        try: 'a preset with plan `dense`, such as ego4d-mq, or one stream at a time',
+      },
+    );
+  }
+  if (frames > extent) {
+    throw new EgolensError(
+      'model.config',
+      `${model.id} takes ${frames} frames, the windows of ${first.id} span ${extent}`,
+      { try: '`--window` makes them longer' },
+    );
+  }
+  return {
+    ...own,
+    name: `${own.name}-on-${name}`,
+    sampling: { ...sampling, fusion: own.sampling.fusion, frames, step: Math.floor(extent / frames), extent },
+    source: `pixels of preset ${own.name}@${own.version}, windows of ${name}@${version}`,
+  };
+}
+
+/** The output that a stream writes. Throws `model.config` where it has no row of fixed size per window. */
+function outputOf(model: ModelFolder, preset: Preset, options: ExtractOptions): string {
   const output = options.pool === 'tokens' ? model.spec.tokenOutput : preset.feature;
   const shape = model.spec.outputs[output]?.shape;
   if (
     shape?.[0] !== 'batch' ||
     shape.slice(1).some((dim) => typeof dim !== 'number') ||
-    Object.keys(model.spec.arrays).length > 0
+    (Object.keys(model.spec.arrays).length > 0 && model.spec.companions === undefined)
   ) {
     throw new EgolensError('model.config', `${model.id}: output \`${output}\` gives no row of fixed size per window`, {
       try: 'take a model with a pooled output, such as family videomae-classifier',
     });
   }
-  return { names, model, preset, output };
+  return output;
 }
 
 /** A preset made for other frames or another size cannot feed this model. */
-function fitted(preset: Preset, { spec, id }: ModelFolder): Preset {
+export function fitted(preset: Preset, { spec, id }: ModelFolder): Preset {
   if (preset.sampling.frames !== spec.frames || preset.pixels.size !== spec.size) {
     throw new EgolensError(
       'model.config',
@@ -282,7 +362,21 @@ function fitted(preset: Preset, { spec, id }: ModelFolder): Preset {
       `preset ${preset.name}: without a crop the pictures must be stretched to the model's square`,
     );
   }
+  const least = windowExtent({ frames: preset.sampling.frames, step: preset.sampling.step });
+  if (windowExtent(preset.sampling) < least) {
+    throw new EgolensError(
+      'model.config',
+      `preset ${preset.name}: extent ${preset.sampling.extent}; its frames and step span ${least}`,
+    );
+  }
   const { mean, std } = preset;
+  if (spec.companions && pixelDType(preset.pixels) === 'float32') {
+    throw new EgolensError(
+      'model.config',
+      `preset ${preset.name}: resize ${preset.pixels.resize} gives floats; both streams of ${id} are fed from bytes`,
+      { try: 'a preset with resize `opencv-bilinear`' },
+    );
+  }
   const own = spec.preset;
   if (pixelDType(preset.pixels) === 'uint8' && (mean.join() !== own.mean.join() || std.join() !== own.std.join())) {
     throw new EgolensError(
@@ -294,7 +388,7 @@ function fitted(preset: Preset, { spec, id }: ModelFolder): Preset {
   return preset;
 }
 
-function inputOf(preset: Preset): 'frames' | 'normalised' {
+export function inputOf(preset: Preset): 'frames' | 'normalised' {
   return pixelDType(preset.pixels) === 'float32' ? 'normalised' : 'frames';
 }
 
@@ -307,7 +401,8 @@ function exitOf(counts: { done: number; kept: number; failed: number; failedBefo
 function keyOf(
   item: InputItem,
   video: VideoIdentity,
-  { options, model, preset, output }: Pick<Run, 'options' | 'model' | 'preset' | 'output'>,
+  { model, preset, output }: Stream,
+  options: ExtractOptions,
 ): string {
   const span = spanOf(item, options.span);
   return featureKey({
@@ -333,7 +428,7 @@ function attemptOf(key: string, { decodeErrors, strict }: ExtractOptions): strin
   return sha256(canonicalText({ key, decodeErrors, strict }));
 }
 
-function spanOf(item: InputItem, span: Span | undefined): Span | undefined {
+export function spanOf(item: InputItem, span: Span | undefined): Span | undefined {
   const [start, end] = [item.start ?? span?.[0], item.end ?? span?.[1]];
   if (start === undefined && end === undefined) return undefined;
   const [from, to] = [start ?? 0, end ?? Infinity];
@@ -345,14 +440,14 @@ function spanOf(item: InputItem, span: Span | undefined): Span | undefined {
 }
 
 interface Outcome {
-  readonly event: ExtractEvent;
+  /** One, or one a stream. */
+  readonly events: readonly ExtractEvent[];
   readonly stages: Readonly<Record<string, number>>;
 }
 
 async function extractOne(item: Named, run: Run): Promise<Outcome> {
   const { options, ledger } = run;
-  const { input } = item;
-  const target = item.targets[0]!;
+  const { input, targets } = item;
   let attempt: string | undefined;
   let isStarted = false;
   let lost: AbortSignal | undefined;
@@ -360,29 +455,43 @@ async function extractOne(item: Named, run: Run): Promise<Outcome> {
     options.signal.throwIfAborted();
     if (input.error) throw input.error;
     const video = await videoIdentity(input.path, options.identity);
-    const key = keyOf(input, video, run);
-    attempt = attemptOf(key, options);
-    const kept = await keptOf(item, key, run);
-    if (kept) {
+    const keys = run.streams.map((stream) => keyOf(input, video, stream, options));
+    attempt = attemptOf(keys.join(' '), options);
+    const kept = await keptOf(item, keys, run);
+    if (kept.every((event) => event !== undefined)) {
       await dropDeadLock(item);
-      return kept;
+      return { events: kept, stages: {} };
     }
     if (run.failedBefore.get(item.id) === attempt && !options.retryFailed && !options.force) {
       await dropDeadLock(item);
       return skipped(item, 'failed-before');
     }
-    await using lock = await tryLock(item.lock, { outputs: [target.array, target.times, target.meta] });
+    const outputs = targets.flatMap(({ array, times, meta }) => [array, times, meta]);
+    await using lock = await tryLock(item.lock, { outputs });
     if (!lock) return skipped(item, 'locked');
     lost = lock.lost;
     // Whoever held the lock before may have finished it.
-    const finished = await keptOf(item, key, run);
-    if (finished) return finished;
+    const finished = await keptOf(item, keys, run);
+    if (finished.every((event) => event !== undefined)) return { events: finished, stages: {} };
     await ledger.start(item.id);
     isStarted = true;
     const signal = AbortSignal.any([options.signal, lost]);
-    const { meta, seconds } = await extractVideo(item, { run, key, video, target, signal });
-    await ledger.done(item.id, ledgerFiles(options.output, target, meta), seconds);
-    return { event: { kind: 'done', record: recordOf(item, run, meta) }, stages: seconds };
+    const events: ExtractEvent[] = [];
+    const files: Record<string, string> = {};
+    const stages: Record<string, number> = {};
+    for (const [i, stream] of run.streams.entries()) {
+      const [target, there] = [targets[i]!, finished[i]];
+      if (there !== undefined) {
+        events.push(there);
+        continue;
+      }
+      const { meta, seconds } = await extractVideo(item, { run, stream, key: keys[i]!, video, target, signal });
+      Object.assign(files, ledgerFiles(options.output, target, meta));
+      for (const [stage, value] of Object.entries(seconds)) stages[stage] = (stages[stage] ?? 0) + value;
+      events.push({ kind: 'done', record: recordOf(item, stream, target, meta) });
+    }
+    await ledger.done(item.id, files, stages);
+    return { events, stages };
   } catch (thrown) {
     if (options.signal.aborted) throw options.signal.reason;
     if (lost?.aborted === true) return skipped(item, 'locked');
@@ -390,25 +499,33 @@ async function extractOne(item: Named, run: Run): Promise<Outcome> {
     if (concernsRun(error)) throw error;
     if (!isStarted) await ledger.start(item.id);
     await ledger.failed(item.id, error, attempt);
-    return { event: { kind: 'failed', error: errorRecord(error, input.input) }, stages: {} };
+    return { events: [{ kind: 'failed', error: errorRecord(error, input.input) }], stages: {} };
   }
 }
 
 /** A device that fails, a folder that cannot be written, a full disk: no fault of this video, and the next one would meet it too. */
-function concernsRun({ code }: EgolensError): boolean {
+export function concernsRun({ code }: EgolensError): boolean {
   return code === 'limit.disk' || ['device', 'model', 'tool', 'output'].includes(code.split('.')[0]!);
 }
 
 function skipped({ input }: Named, why: 'failed-before' | 'locked'): Outcome {
-  return { event: { kind: 'skipped', input: input.input, why }, stages: {} };
+  return { events: [{ kind: 'skipped', input: input.input, why }], stages: {} };
 }
 
-/** The features that are there already; what they say of damage is held to the rules of this run. */
-async function keptOf(item: Named, key: string, run: Run): Promise<Outcome | undefined> {
-  const meta = run.options.force ? undefined : await completeMeta(item.targets[0]!, key);
-  if (!meta) return undefined;
-  checkDamage({ decodeErrors: meta.decodeErrors, ...meta.frames }, item.input, run.options);
-  return { event: { kind: 'kept', record: recordOf(item, run, meta) }, stages: {} };
+/** Of each stream the features that are there already; what they say of damage is held to the rules of this run. */
+async function keptOf(
+  item: Named,
+  keys: readonly string[],
+  { streams, options }: Run,
+): Promise<(ExtractEvent | undefined)[]> {
+  const events: (ExtractEvent | undefined)[] = [];
+  for (const [i, stream] of streams.entries()) {
+    const target = item.targets[i]!;
+    const meta = options.force ? undefined : await completeMeta(target, keys[i]!);
+    if (meta) checkDamage({ decodeErrors: meta.decodeErrors, ...meta.frames }, item.input, options);
+    events.push(meta && { kind: 'kept', record: recordOf(item, stream, target, meta) });
+  }
+  return events;
 }
 
 /** A process that was killed after its last file was in place leaves its lock. */
@@ -417,14 +534,14 @@ async function dropDeadLock({ lock }: Named): Promise<void> {
   await dead?.[Symbol.asyncDispose]();
 }
 
-function recordOf(item: Named, run: Run, meta: FeatureMeta): FeatureRecord {
+function recordOf(item: Named, { model }: Stream, target: FeatureTarget, meta: FeatureMeta): FeatureRecord {
   return {
     schema: 'egolens.features/1',
     input: item.input.input,
     id: item.id,
-    model: run.model.id,
+    model: model.id,
     of: { kind: 'file' },
-    path: item.targets[0]!.array,
+    path: target.array,
     shape: meta.array.shape,
     rows: meta.array.shape[0]!,
     clock: meta.clock === null ? null : { ...meta.clock },
@@ -434,6 +551,7 @@ function recordOf(item: Named, run: Run, meta: FeatureMeta): FeatureRecord {
 
 interface VideoWork {
   readonly run: Run;
+  readonly stream: Stream;
   readonly key: string;
   readonly video: VideoIdentity;
   readonly target: FeatureTarget;
@@ -442,9 +560,10 @@ interface VideoWork {
 
 async function extractVideo(
   item: Named,
-  { run, key, video, target, signal }: VideoWork,
+  { run, stream, key, video, target, signal }: VideoWork,
 ): Promise<{ meta: FeatureMeta; seconds: Record<string, number> }> {
-  const { options, model, preset, output } = run;
+  const { options } = run;
+  const { model, preset, output } = stream;
   const limits = {
     signal,
     ...(options.timeoutMs !== undefined && { timeoutMs: options.timeoutMs }),
@@ -453,7 +572,7 @@ async function extractVideo(
   const started = performance.now();
   const source = await openVideo(item.input.path, { stream: options.stream, ...limits });
   const probed = performance.now();
-  const session = await run.session();
+  const session = await run.session(stream);
   const rowShape = model.spec.outputs[output]!.shape.slice(1) as number[]; // fixed sizes: `prepare` checked
   await using writer = await openFeatureWriter(target, rowShape);
   const bar = options.progress.start(item.input.input, source.claimed.frames ?? undefined);
@@ -464,6 +583,7 @@ async function extractVideo(
       session,
       preset,
       output,
+      ...(model.spec.companions && { companions: model.spec.companions.bind(model.spec) }),
       level: options.level,
       batch: options.batch ?? (session.provider === 'cpu' ? 1 : 8),
       write: (rows) => writer.append(rows),
@@ -507,10 +627,10 @@ async function extractVideo(
 }
 
 /** A damaged file that yields frames is done, unless the user wants it otherwise. */
-function checkDamage(
+export function checkDamage(
   found: { readonly decodeErrors: number; readonly decoded: number; readonly claimed: number | null },
   item: InputItem,
-  { decodeErrors: policy, strict, span }: ExtractOptions,
+  { decodeErrors: policy, strict, span }: Pick<ExtractOptions, 'decodeErrors' | 'strict' | 'span'>,
 ): void {
   const { decodeErrors, decoded, claimed } = found;
   const most = policy === 'ignore' ? Infinity : policy === 'fail' ? 0 : policy.limit;
@@ -528,7 +648,7 @@ function checkDamage(
   }
 }
 
-interface Parallel<T, R> {
+export interface Parallel<T, R> {
   /** At most so many at once. */
   readonly jobs: number;
   readonly work: (item: T) => Promise<R>;
@@ -537,7 +657,10 @@ interface Parallel<T, R> {
 }
 
 /** Results of `work` over `items` as they come; an error ends it when the others are done. */
-async function* inParallel<T, R>(items: readonly T[], { jobs, work, isStopped }: Parallel<T, R>): AsyncGenerator<R> {
+export async function* inParallel<T, R>(
+  items: readonly T[],
+  { jobs, work, isStopped }: Parallel<T, R>,
+): AsyncGenerator<R> {
   const running = new Map<number, Promise<{ index: number; result: R }>>();
   let next = 0;
   try {

@@ -8,11 +8,11 @@ import { graphText } from '../graph/print.js';
 import { embeddedModels, findModel, installedModels } from '../hub/cache.js';
 import { float, type Float, type JsonValue } from '../json.js';
 import { openModelFolder, verifyFiles, type ModelFolder, type ModelManifest } from '../models/folder.js';
-import { families } from '../models/index.js';
-import { graphFiles } from '../models/spec.js';
+import { families, familyOf } from '../models/index.js';
 import { shapeText } from '../tensor.js';
 import type { Progress, Tensor } from '../types.js';
 import type { CheckResult } from './doctor.js';
+import { graphsOf } from './model-writer.js';
 import { openModelSession, probeError, readProbe, runProbe } from './probe.js';
 
 // ---- list --------------------------------------------------------------------------------------------------------
@@ -24,6 +24,8 @@ export type InstalledRecord = {
   readonly place: 'installed' | 'embedded';
   readonly kind: string;
   readonly family: string;
+  /** `no parity data` where no output of the official code is at hand to compare the family with. */
+  readonly parity: string | null;
   readonly trained: string;
   readonly licence: { readonly code: string; readonly weights: string };
   readonly precision: string;
@@ -59,6 +61,7 @@ async function describeModel(folder: string, place: InstalledRecord['place']): P
     place,
     kind: manifest.kind,
     family: manifest.family,
+    parity: familyOf(manifest.family).family.parity ?? null,
     trained: manifest.trained,
     licence: { code: manifest.licence.code, weights: manifest.licence.weights },
     precision: manifest.precision,
@@ -182,7 +185,7 @@ export async function modelGraphs(path: string): Promise<string> {
     throw new EgolensError('usage.flag', `\`${path}\`: --graph prints the graphs of a model folder, found a file`);
   }
   const { spec } = await openModelFolder(await findModel(path));
-  return graphFiles.map((variant) => `# ${variant.file}\n${graphText(spec.build(variant))}`).join('\n');
+  return [...graphsOf(spec)].map(([file, graph]) => `# ${file}\n${graphText(graph)}`).join('\n');
 }
 
 // ---- verify ------------------------------------------------------------------------------------------------------
@@ -246,7 +249,7 @@ async function verifyModel(input: string, options: VerifyOptions): Promise<Verif
   await verifyFiles(model);
   options.progress.note(`${model.id}: probe`);
   await using session = await openModelSession(model, options);
-  const computed = await recomputed(model, () => runProbe(model, session));
+  const computed = await recomputed(model, () => runProbe(model, session, options));
   // The bounds of files.md 4: another device adds in another order, half and int8 round.
   const limit = session.provider === 'cpu' && model.manifest.precision === 'fp32' ? 1e-4 : 1e-2;
   const outputs: Record<string, VerifiedRecord['outputs'][string]> = {};

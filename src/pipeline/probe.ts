@@ -1,9 +1,12 @@
 import { join } from 'node:path';
 import { openFileSource } from '../files.js';
 import { readNpy } from '../checkpoint/npy.js';
+import { EgolensError } from '../errors.js';
 import type { ModelFolder } from '../models/folder.js';
+import type { TextTower } from '../models/spec.js';
 import { seededRandom } from '../random.js';
 import type { Choice } from '../runtime/provider-types.js';
+import { chooseProvider } from '../runtime/providers.js';
 import { openSession, type Session } from '../runtime/session.js';
 import { tensor } from '../tensor.js';
 import type { AnyTensor, Tensor } from '../types.js';
@@ -42,12 +45,60 @@ export async function openModelSession(
   });
 }
 
-/** Runs the probe input that stands in the folder. */
-export async function runProbe(model: ModelFolder, session: Session): Promise<Record<string, Tensor<'float32'>>> {
+/**
+ * Opens the text tower of a model. A WebGPU device runs none (spec.ts): texts go to the cpu there.
+ *
+ * @throws EgolensError model.incomplete for a model without a text tower; device.unavailable
+ */
+export async function openTextSession(
+  model: ModelFolder,
+  options: { readonly device: string | Choice; readonly threads?: number; readonly signal?: AbortSignal },
+): Promise<Session> {
+  if (model.spec.text === undefined) {
+    throw new EgolensError(
+      'model.incomplete',
+      `${model.id}: a model of family ${model.spec.family} has no text tower; expected one that compares pictures with texts`,
+      { try: '`egolens models list` shows the kind of each model: `two-tower` is meant' },
+    );
+  }
+  const { device, signal } = options;
+  const choice = typeof device === 'string' ? await chooseProvider(device, signal) : device;
+  return await openSession({
+    graph: join(model.folder, 'text.onnx'),
+    fallbackGraph: join(model.folder, 'text.webgpu.onnx'),
+    ...options,
+    device: choice.provider === 'webgpu' ? 'cpu' : choice,
+  });
+}
+
+/** One row of seeded tokens as long as the context: int64 [1, context], the end token, which has the highest id, at its end. */
+export function probeTokens({ context, vocabulary }: TextTower): Tensor<'int64'> {
+  const random = seededRandom(0, 'probe tokens');
+  const end = vocabulary - 1;
+  const row = Array.from({ length: context }, (_, i) => (i === context - 1 ? end : random.integer(end)));
+  return tensor('int64', [1, context], BigInt64Array.from(row, BigInt));
+}
+
+/**
+ * Runs the probe input that stands in the folder: every output of the picture graph, then those of the text tower where there is one.
+ *
+ * @param session over the uint8 graph; the text tower is opened on its device, or on the cpu where that runs no texts
+ */
+export async function runProbe(
+  model: ModelFolder,
+  session: Session,
+  options: { readonly threads?: number; readonly signal?: AbortSignal } = {},
+): Promise<Record<string, Tensor<'float32'>>> {
+  const { spec } = model;
   const arrays: Record<string, AnyTensor> = {};
-  for (const name of Object.keys(model.spec.probeArrays())) arrays[name] = await readProbe(model, name);
-  const feeds = { frames: await readProbe(model, 'input'), ...model.spec.feeds(arrays, 1) };
-  return await session.run(feeds, Object.keys(model.manifest.outputs));
+  for (const name of Object.keys(spec.probeArrays())) arrays[name] = await readProbe(model, name);
+  const feeds = { frames: await readProbe(model, 'input'), ...spec.feeds(arrays, 1) };
+  const pictures = await session.run(feeds, Object.keys(spec.outputs));
+  if (spec.text === undefined) return pictures;
+  const device = session.provider === 'cuda' ? session.device : 'cpu';
+  await using texts = await openTextSession(model, { ...options, device });
+  const tokens = await readProbe(model, 'text');
+  return { ...pictures, ...(await texts.run({ tokens }, Object.keys(spec.text.outputs))) };
 }
 
 /** A stored array of the probe: `input`, or the name of an array or output. */

@@ -6,6 +6,7 @@ import { pipeline } from 'node:stream/promises';
 import { writeSafetensors, type SafetensorsEntry } from '../checkpoint/safetensors.js';
 import { defaultModelName } from '../hub/cache.js';
 import type { JsonValue } from '../json.js';
+import { mergedConfig } from '../models/config.js';
 import { familyOf } from '../models/index.js';
 import { readPreset } from '../models/presets.js';
 import { graphFiles } from '../models/spec.js';
@@ -16,11 +17,16 @@ import { importModel, type ImportReport } from './import-model.js';
 
 export interface SeededModel {
   readonly name: string;
-  /** Configuration of family videomae-classifier. */
+  /** A family, or a known size of one; `videomae-classifier` where absent. */
+  readonly arch?: string;
+  /** Complete configuration of the family; what a known size says may be left out. */
   readonly config: Readonly<Record<string, JsonValue>>;
-  readonly preset: Preset;
+  /** The family's own where absent. */
+  readonly preset?: Preset;
   /** Same seed, same bytes. */
   readonly seed: number;
+  /** Path of a vocabulary, for a model with a text tower. */
+  readonly tokenizer?: string;
 }
 
 /** The embedded default: VideoMAE in small, so that every command works before a checkpoint is imported. */
@@ -34,25 +40,44 @@ export const defaultSeededModel: SeededModel = {
 /** Makes a model folder whose weights come out of the seeded generator: it has learned nothing, and says so. An existing one is replaced. */
 export async function makeSeededModel(
   folder: string,
-  { name, config, preset, seed }: SeededModel,
+  { name, arch = 'videomae-classifier', config, preset, seed, tokenizer }: SeededModel,
 ): Promise<ImportReport> {
-  const { family } = familyOf('videomae-classifier');
-  const params = family.spec(config, { preset }).build(graphFiles[0]).params;
+  const { family, size } = familyOf(arch);
+  const whole = mergedConfig(size, config);
+  const spec = family.spec(whole, preset === undefined ? {} : { preset });
+  const graphs = [spec.build(graphFiles[0]), ...(spec.text === undefined ? [] : [spec.text.build('fused')])];
+  const shapes = new Map(graphs.flatMap(({ params }) => params.map(({ name, shape }) => [name, shape] as const)));
   const random = seededRandom(seed, name);
-  const entries = params.map(({ name, shape }): SafetensorsEntry => {
-    const values = initialValues(name, shape, random);
-    return { name, dtype: 'F32', shape, bytes: () => [bytesOf(tensor('float32', shape, values))] };
-  });
+  const parts = Object.keys(family.parts ?? {});
+  // One file for the model itself and one for each of its parts, whose names begin with the part's.
+  const entries = new Map<string, SafetensorsEntry[]>(['', ...parts].map((part) => [part, []]));
+  for (const [parameter, shape] of shapes) {
+    const values = initialValues(parameter, shape, random);
+    const part = parts.find((one) => parameter.startsWith(`${one}.`)) ?? '';
+    const key = part === '' ? parameter : parameter.slice(part.length + 1);
+    entries.get(part)!.push({
+      name: key,
+      dtype: 'F32',
+      shape,
+      bytes: () => [bytesOf(tensor('float32', shape, values))],
+    });
+  }
   const work = await mkdtemp(join(tmpdir(), 'egolens-seeded-'));
   try {
-    const checkpoint = join(work, 'seeded.safetensors');
-    await pipeline(writeSafetensors(entries), createWriteStream(checkpoint));
+    const files = new Map<string, string>();
+    for (const [part, tensors] of entries) {
+      const file = join(work, part === '' ? 'seeded.safetensors' : `seeded-${part}.safetensors`);
+      await pipeline(writeSafetensors(tensors), createWriteStream(file));
+      files.set(part, file);
+    }
     const configFile = join(work, 'config.json');
-    await writeFile(configFile, JSON.stringify(config));
-    return await importModel(checkpoint, {
-      arch: 'videomae-classifier',
+    await writeFile(configFile, JSON.stringify(whole));
+    return await importModel(files.get('')!, {
+      arch: family.name,
       config: configFile,
-      preset,
+      with: Object.fromEntries(parts.map((part) => [part, files.get(part)!])),
+      ...(preset !== undefined && { preset }),
+      ...(tokenizer !== undefined && { tokenizer }),
       name,
       output: folder,
       force: true,
@@ -64,9 +89,19 @@ export async function makeSeededModel(
   }
 }
 
-/** Norms begin as identity, biases at zero, matrices with unit gain: signals keep their size through the blocks. */
+/**
+ * Norms and layer scales begin as identity, biases at zero, matrices with unit gain: signals keep their size through the blocks. Vectors
+ * that stand for a token begin small, and so do the gates of a second stream, which at zero would hide it.
+ */
 function initialValues(name: string, shape: readonly number[], random: Random): Float32Array<ArrayBuffer> {
+  const size = sizeOf(shape);
+  const last = name.slice(name.lastIndexOf('.') + 1);
+  if (last === 'logit_scale') return new Float32Array(size).fill(Math.log(1 / 0.07)); // openai/CLIP model.py
+  if (shape.length <= 1) {
+    if (/(embedding|token|^gate_\w+)$/.test(last))
+      return Float32Array.from({ length: size }, () => 0.1 * random.normal());
+    return new Float32Array(size).fill(/^(weight|running_var|gamma\w*)$/.test(last) ? 1 : 0);
+  }
   const fanIn = sizeOf(shape.slice(1));
-  if (shape.length === 1) return new Float32Array(sizeOf(shape)).fill(/norm\d?\.weight$/.test(name) ? 1 : 0);
-  return Float32Array.from({ length: sizeOf(shape) }, () => random.normal() / Math.sqrt(fanIn));
+  return Float32Array.from({ length: size }, () => random.normal() / Math.sqrt(fanIn));
 }

@@ -1,7 +1,12 @@
 import { EgolensError } from '../errors.js';
 import type { OnnxValue } from '../graph/onnx.js';
 import { shapeText, sizeOf } from '../tensor.js';
-import type { Feeds } from './protocol.js';
+/** What is compared of a feed; those that the session holds are known by their form alone. */
+export interface FeedForm {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly data: { readonly length: number };
+}
 
 const quoted = (names: readonly string[]): string =>
   names.length === 0 ? 'none' : names.map((name) => `\`${name}\``).join(', ');
@@ -13,7 +18,7 @@ const isNamed = (dim: string): boolean => dim !== '' && dim !== '?';
  * Compares feeds with a graph's inputs: names, element types, shapes; a symbolic size must be the same wherever its name stands.
  * Throws `data.dtype` or `data.shape` with the input's name, what was found and what was expected.
  */
-export function checkFeeds(inputs: readonly OnnxValue[], feeds: Feeds): void {
+export function checkFeeds(inputs: readonly OnnxValue[], feeds: Readonly<Record<string, FeedForm>>): void {
   const wanted = inputs.map(({ name }) => name);
   const given = Object.keys(feeds);
   if (given.length !== wanted.length || wanted.some((name) => !(name in feeds))) {

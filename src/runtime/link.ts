@@ -30,6 +30,8 @@ export interface LinkRun {
   /** Hand the feeds' buffers over instead of copying them; `pool` gets them back. */
   readonly transfer: boolean;
   readonly pool: BufferTaker | undefined;
+  /** What `hold` gave; 0: nothing. */
+  readonly held: number;
 }
 
 interface Pending {
@@ -52,6 +54,7 @@ export class WorkerLink {
   readonly #ended: Promise<void>;
   #opening: { readonly resolve: (opened: Opened) => void; readonly reject: (reason: unknown) => void } | undefined;
   #count = 0;
+  #holds = 0;
   #closed: { readonly reason: unknown } | undefined;
 
   /** `label` stands at the head of messages: `cpu`, `cuda:0`. */
@@ -90,7 +93,7 @@ export class WorkerLink {
   }
 
   /** Posts a run. Rejects with `device.failed`, `data.not_finite`, or the reason of a close. */
-  run(feeds: Feeds, { fetch, finite, transfer, pool }: LinkRun): Promise<Outputs> {
+  run(feeds: Feeds, { fetch, finite, transfer, pool, held }: LinkRun): Promise<Outputs> {
     if (this.#closed) return this.refuse(this.#closed.reason, feeds, pool);
     const id = ++this.#count;
     // Posting a view would copy the whole buffer behind it.
@@ -100,11 +103,23 @@ export class WorkerLink {
     const lent = giveBack ? buffers.map(({ byteLength }) => byteLength) : [];
     return quiet(
       new Promise((resolve, reject) => {
-        const message: ToWorker = { type: 'run', id, feeds: sent, fetch, finite, giveBack };
+        const message: ToWorker = { type: 'run', id, feeds: sent, fetch, finite, giveBack, held };
         this.#worker.postMessage(message, buffers);
         this.#pending.set(id, { resolve, reject, pool, lent });
       }),
     );
+  }
+
+  /** Hands feeds over, to stay until they are dropped; gives their id, above 0. Their buffers are detached here. */
+  hold(feeds: Feeds): number {
+    const id = ++this.#holds;
+    if (!this.#closed) this.#worker.postMessage({ type: 'hold', id, feeds } satisfies ToWorker, buffersOf(feeds));
+    return id;
+  }
+
+  /** Runs that were posted before still find them. */
+  drop(id: number): void {
+    if (!this.#closed) this.#worker.postMessage({ type: 'drop', id } satisfies ToWorker);
   }
 
   /** Rejects a run that was not posted; its buffers go to `pool` at once. */

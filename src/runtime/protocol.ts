@@ -61,7 +61,12 @@ export type ToWorker =
       readonly finite: boolean;
       /** Send the feeds' buffers back with the answer. */
       readonly giveBack: boolean;
+      /** Id of feeds that are held, which the run takes beside its own; 0: none. */
+      readonly held: number;
     }
+  /** Feeds that stay, under an id above 0, until they are dropped. */
+  | { readonly type: 'hold'; readonly id: number; readonly feeds: Feeds }
+  | { readonly type: 'drop'; readonly id: number }
   | { readonly type: 'stop' };
 
 export interface Opened {

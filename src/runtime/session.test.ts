@@ -70,6 +70,23 @@ describe('on the cpu', () => {
     expect(y!.data[63]).toBe(32.5);
   });
 
+  test('held inputs serve many runs, are taken beside the others, and go when they are disposed', async () => {
+    await using session = await openSession({ graph: affine, device: 'cpu' });
+    const { pixels, shift } = feeds(2, 3);
+    const held = session.hold({ pixels });
+    expect(pixels.data.length).toBe(0); // handed over
+    for (const value of [0, 1]) {
+      const own = { shift: tensor('float32', [2, 4], new Float32Array(8).fill(value)) };
+      const { total } = await session.run(own, ['total'], { held });
+      expect([...total!.data]).toEqual([24 + 4 * value, 24 + 4 * value]);
+    }
+    await expect(session.run({}, ['total'], { held })).rejects.toMatchObject({ code: 'data.shape' });
+    const three = { shift: tensor('float32', [3, 4], new Float32Array(12)) };
+    await expect(session.run(three, ['total'], { held })).rejects.toMatchObject({ code: 'data.shape' });
+    held[Symbol.dispose]();
+    await expect(session.run({ shift }, ['total'], { held })).rejects.toMatchObject({ code: 'device.failed' });
+  });
+
   test('runs are answered in call order, each with its own values', async () => {
     await using session = await openSession({ graph: affine, device: 'cpu' });
     const order: number[] = [];

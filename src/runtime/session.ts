@@ -1,7 +1,7 @@
 import { EgolensError } from '../errors.js';
 import type { OnnxValue } from '../graph/onnx.js';
 import type { AnyTensor, Tensor } from '../types.js';
-import { checkFeeds, checkFetch } from './checks.js';
+import { checkFeeds, checkFetch, type FeedForm } from './checks.js';
 import { WorkerLink, type BufferTaker } from './link.js';
 import type { Program } from './protocol.js';
 import { executionProvider, type Choice, type ProviderName } from './provider-types.js';
@@ -15,6 +15,14 @@ export interface RunOptions {
   readonly pool?: BufferTaker;
   /** Look for NaN and infinities in the outputs; true where absent. */
   readonly finite?: boolean;
+  /** Inputs that the session holds; `feeds` are then the others. */
+  readonly held?: HeldFeeds;
+}
+
+/** Inputs that lie with the session, so that a run need not carry them; dispose it to let them go. */
+export interface HeldFeeds extends Disposable {
+  readonly id: number;
+  readonly forms: Readonly<Record<string, FeedForm>>;
 }
 
 /** One open graph on one device. Dispose it: a run in flight is waited for, queued ones reject. */
@@ -36,6 +44,12 @@ export interface Session extends AsyncDisposable {
     fetch: readonly string[],
     options?: RunOptions,
   ): Promise<Record<string, Tensor<'float32'>>>;
+  /**
+   * Hands inputs over for as long as the session lives, or until they are disposed: their buffers are detached here. For large inputs of
+   * many runs. To carry a buffer to the session and back costs no copy, but each time both threads count it as fresh memory and collect
+   * garbage for it: over a search index that is half the time of a query (docs/search.md).
+   */
+  hold(feeds: Readonly<Record<string, AnyTensor>>): HeldFeeds;
 }
 
 export interface SessionOptions {
@@ -107,14 +121,27 @@ async function openProgram(
       ...place,
       inputs,
       outputs,
-      run(feeds, fetch, { transfer = false, pool, finite = true } = {}) {
+      hold(feeds) {
+        const forms = Object.entries(feeds).map(([name, { dtype, shape, data }]) => {
+          return [name, { dtype, shape, data: { length: data.length } }] as const;
+        });
+        const id = link.hold(feeds);
+        return { id, forms: Object.fromEntries(forms), [Symbol.dispose]: () => link.drop(id) };
+      },
+      run(feeds, fetch, { transfer = false, pool, finite = true, held } = {}) {
         try {
-          checkFeeds(inputs, feeds);
+          checkFeeds(inputs, { ...held?.forms, ...feeds });
           checkFetch(outputs, fetch);
         } catch (error) {
           return link.refuse(error, feeds, pool);
         }
-        return link.run(feeds, { fetch, finite, transfer: transfer || pool !== undefined, pool });
+        return link.run(feeds, {
+          fetch,
+          finite,
+          transfer: transfer || pool !== undefined,
+          pool,
+          held: held?.id ?? 0,
+        });
       },
       [Symbol.asyncDispose]: close,
     };

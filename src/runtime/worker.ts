@@ -68,9 +68,13 @@ function sleeper({ milliseconds, inputs, outputs }: SleepProgram): NativeSession
   };
 }
 
+/** Feeds that stay between runs. */
+const held = new Map<number, Feeds>();
+
 async function run(session: NativeSession, request: ToWorker & { type: 'run' }): Promise<void> {
-  const { id, feeds, fetch, finite } = request;
-  const buffers = request.giveBack ? buffersOf(feeds) : [];
+  const { id, fetch, finite } = request;
+  const feeds = { ...held.get(request.held), ...request.feeds };
+  const buffers = request.giveBack ? buffersOf(request.feeds) : [];
   const answer = (rest: Outcome, transfer: readonly ArrayBuffer[] = []): void => {
     post({ type: 'ran', id, buffers, ...rest }, [...buffers, ...transfer]);
   };
@@ -115,6 +119,14 @@ async function main(): Promise<void> {
   const handle = async (message: ToWorker): Promise<void> => {
     if (message.type === 'run') {
       await run(session!, message); // runs are posted after `opened`
+      return;
+    }
+    if (message.type === 'hold') {
+      held.set(message.id, message.feeds);
+      return;
+    }
+    if (message.type === 'drop') {
+      held.delete(message.id);
       return;
     }
     if (session) await guarded(stop.all, session.release);

@@ -291,6 +291,7 @@ async function* readDense(
       hop: sampling.hop,
       frames: sampling.frames,
       step: sampling.step,
+      ...(sampling.extent !== undefined && { extent: sampling.extent }),
       tail: tailOf(sampling),
       rows: starts.length,
     });

@@ -28,7 +28,13 @@ export const commands: readonly string[] = readdirSync(join(packageRoot, 'comman
   encoding: 'utf8',
 })
   .filter((name) => name.endsWith('.ts'))
-  .map((name) => name.slice(0, -'.ts'.length).replaceAll(/[\\/]/g, ' '))
+  // A command that is itself called index lies in a folder of that name: oclif drops the last `index` of a path.
+  .map((name) =>
+    name
+      .replace(/[\\/]index\.ts$/, '.ts')
+      .slice(0, -'.ts'.length)
+      .replaceAll(/[\\/]/g, ' '),
+  )
   .sort();
 
 export interface CommandEnd {

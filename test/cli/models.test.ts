@@ -26,8 +26,8 @@ test('models list shows what comes with the program, its licences apart', async 
   expect(record).toMatchObject({ place: 'embedded', trained: 'untrained', licence: { code: 'Apache-2.0' } });
 });
 
-test('models list --available gives every family and known size that --arch takes', async () => {
-  const { code, stdout } = await egolens(['models', 'list', '--available']);
+test('models list --architectures gives every family and known size that --arch takes', async () => {
+  const { code, stdout } = await egolens(['models', 'list', '--architectures']);
   expect(code).toBe(0);
   const names = (await records(stdout)).map(({ name }) => name);
   expect(names).toEqual(families.flatMap(({ name, sizes }) => [name, ...Object.keys(sizes)]));

@@ -1,166 +1,13 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { existsSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { readNpy } from '../../src/checkpoint/npy.js';
-import { openFileSource } from '../../src/files.js';
+import { families } from '../../src/models/index.js';
 import { resampleTable, sinusoidTable, type Grid } from '../../src/models/positions.js';
-import { openModelFolder } from '../../src/models/folder.js';
 import { tubeMask } from '../../src/models/videomae-family.js';
-import { interpolatedTable } from '../../src/models/videomae.js';
-import { encodeArrays } from '../../src/pipeline/encode.js';
-import { importModel } from '../../src/pipeline/import-model.js';
-import { openSession } from '../../src/runtime/session.js';
-import { tensor } from '../../src/tensor.js';
-import type { AnyTensor, Normalisation, PixelRecipe, Tensor } from '../../src/types.js';
+import type { Normalisation, PixelRecipe, Tensor } from '../../src/types.js';
 import { makeResizer, normalise, pixelDType, pixelPlan, type Pixels } from '../../src/video/resize.js';
 import { samplers } from '../../src/video/sampling.js';
+import { readArray, readJson, runModel } from './model-cases.js';
 import { maxAbs, type Comparison, type Runner } from './results.js';
-
-interface ModelCase {
-  readonly family: string;
-  readonly checkpoint: { readonly file: string };
-  readonly files: Readonly<Record<string, { readonly role: string; readonly shape: readonly number[] }>>;
-  readonly outputs: Readonly<
-    Record<
-      string,
-      { readonly file?: string; readonly value?: number; readonly tolerance: { readonly fp32_max_abs: number } }
-    >
-  >;
-  readonly config: Readonly<Record<string, unknown>>;
-}
-
-async function readArray(path: string): Promise<AnyTensor> {
-  await using source = await openFileSource(path);
-  return (await readNpy(source)).tensor;
-}
-
-const numbers = (value: AnyTensor): ArrayLike<number> => Array.from(value.data as ArrayLike<number | bigint>, Number);
-
-async function readJson<T>(path: string): Promise<T> {
-  return JSON.parse(await readFile(path, 'utf8')) as T;
-}
-
-/**
- * A model case, end to end as a user goes: import the checkpoint with the case file as configuration, encode the arrays, compare every
- * output. The other graphs over the same weights (separate attention, normalised input) are held to the same numbers.
- */
-const runModel: Runner = async (path) => {
-  const golden = await readJson<ModelCase>(join(path, 'case.json'));
-  const work = await mkdtemp(join(tmpdir(), 'egolens-golden-'));
-  try {
-    const caseFile = join(path, 'case.json');
-    const model = join(work, 'model');
-    await importModel(join(path, golden.checkpoint.file), { arch: golden.family, config: caseFile, output: model });
-    const arrays = arrayFiles(path);
-    const comparisons: Comparison[] = [];
-    for (const frames of ['frames.npy', 'input.npy']) {
-      if (!existsSync(join(path, frames))) continue;
-      const output = join(work, frames);
-      await encodeArrays([join(path, frames)], { model, output, arrays, device: 'cpu' }).next();
-      const computed = async (name: string): Promise<AnyTensor> => await readArray(join(output, `${name}.npy`));
-      comparisons.push(...(await compareOutputs(golden, path, computed, frames)));
-    }
-    comparisons.push(...(await compareSeparate(golden, path, model, arrays)));
-    comparisons.push(...(await comparePositions(golden, path, model)));
-    return comparisons;
-  } finally {
-    await rm(work, { recursive: true, force: true });
-  }
-};
-
-function arrayFiles(path: string): Record<string, string> {
-  const files = { mask: join(path, 'mask.npy'), decode_mask: join(path, 'decode_mask.npy') };
-  return Object.fromEntries(Object.entries(files).filter(([, file]) => existsSync(file)));
-}
-
-async function compareOutputs(
-  golden: ModelCase,
-  path: string,
-  computed: (name: string) => Promise<AnyTensor>,
-  from: string,
-): Promise<Comparison[]> {
-  const comparisons: Comparison[] = [];
-  for (const [name, { file, value, tolerance }] of Object.entries(golden.outputs)) {
-    const expected = file === undefined ? [value!] : numbers(await readArray(join(path, file)));
-    const found = await computed(name);
-    if (file !== undefined) {
-      const shape = golden.files[file]!.shape;
-      if (found.shape.join() !== shape.join())
-        throw new Error(`${name}: shape ${found.shape.join()}, expected ${shape.join()}`);
-    }
-    comparisons.push({
-      what: `${name} from ${from}`,
-      error: maxAbs(numbers(found), expected),
-      tolerance: tolerance.fp32_max_abs,
-    });
-  }
-  if (existsSync(join(path, 'targets.npy'))) {
-    const expected = numbers(await readArray(join(path, 'targets.npy')));
-    comparisons.push({
-      what: `targets from ${from}`,
-      error: maxAbs(numbers(await computed('targets')), expected),
-      tolerance: 1e-4,
-    });
-  }
-  return comparisons;
-}
-
-/** The graphs that `encode` did not run on the cpu: separate attention over bytes, both forms over normalised floats. */
-async function compareSeparate(
-  golden: ModelCase,
-  path: string,
-  folder: string,
-  arrays: Readonly<Record<string, string>>,
-): Promise<Comparison[]> {
-  const model = await openModelFolder(folder);
-  const frames = (await readArray(join(path, 'frames.npy'))) as Tensor<'uint8'>;
-  const [batch, t, h, w] = (frames.shape.length === 4 ? [1, ...frames.shape] : frames.shape) as [
-    number,
-    number,
-    number,
-    number,
-  ];
-  const clip = t * h * w * 3;
-  const floats = new Float32Array(batch * clip);
-  for (let i = 0; i < batch; i++) {
-    floats.set(normalise(frames.data.subarray(i * clip, (i + 1) * clip), model.spec.preset), i * clip);
-  }
-  const named: Record<string, AnyTensor> = {};
-  for (const [name, file] of Object.entries(arrays)) named[name] = await readArray(file);
-  const bytes = { frames: tensor('uint8', [batch, t, h, w, 3], frames.data) };
-  const input = { input: tensor('float32', [batch, 3, t, h, w], floats) };
-  const comparisons: Comparison[] = [];
-  for (const [file, feeds] of [
-    ['graph.webgpu.onnx', bytes],
-    ['graph.float.onnx', input],
-    ['graph.float.webgpu.onnx', input],
-  ] as const) {
-    await using session = await openSession({ graph: join(folder, file), device: 'cpu' });
-    const results = await session.run(
-      { ...feeds, ...model.spec.feeds(named, batch) },
-      Object.keys(model.manifest.outputs),
-    );
-    comparisons.push(...(await compareOutputs(golden, path, (name) => Promise.resolve(results[name]!), file)));
-  }
-  return comparisons;
-}
-
-/** `pos_embed.npy`: the positional table after interpolation. */
-async function comparePositions(golden: ModelCase, path: string, folder: string): Promise<Comparison[]> {
-  const file = join(path, 'pos_embed.npy');
-  if (!existsSync(file)) return [];
-  const { config } = (await openModelFolder(folder)).manifest as unknown as { config: Record<string, number> };
-  const geometry = {
-    frames: config['all_frames']!,
-    size: config['img_size']!,
-    patch: config['patch_size']!,
-    tubelet: config['tubelet_size']!,
-  };
-  const table = interpolatedTable({ ...geometry, mean: [0, 0, 0], std: [1, 1, 1] }, Number(golden.config['embed_dim']));
-  // The case states no tolerance for it; that of all fp32 outputs is at least 2e-5 of the scale, here 1.
-  return [{ what: 'pos_embed', error: maxAbs(table.data, numbers(await readArray(file))), tolerance: 2e-5 }];
-}
+import { runContrastive, runTokenizer } from './text-cases.js';
 
 /** Positional tables and tube masks. */
 const runTables: Runner = async (path) => {
@@ -329,9 +176,10 @@ const runSampling: Runner = async (path) => {
 
 /** Runner of each built family below `encoder/`. */
 export const encoderRunners: Readonly<Record<string, Runner>> = {
-  'encoder/videomae-classifier': runModel,
-  'encoder/videomae-pretraining': runModel,
+  ...Object.fromEntries(families.map(({ name }) => [`encoder/${name}`, runModel])),
   'encoder/tables': runTables,
   'encoder/preprocessing': runPreprocessing,
   'encoder/sampling': runSampling,
+  'encoder/tokenizer': runTokenizer,
+  'encoder/contrastive': runContrastive,
 };

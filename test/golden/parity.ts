@@ -1,10 +1,16 @@
 import { describe, expect, test } from 'vitest';
+import { families } from '../../src/models/index.js';
 import { discoverCases, isPending } from './cases.js';
 import { ego4dRunners } from './ego4d.js';
 import { encoderRunners } from './encoder.js';
 import { report, type Runner } from './results.js';
 
 const runners: Readonly<Record<string, Runner>> = { ...encoderRunners, ...ego4dRunners };
+
+/** Families for which no output of the official code is at hand, and what is said of them. */
+const excused = new Map<string, string>(
+  families.flatMap(({ name, parity }) => (parity ? [[`encoder/${name}`, parity] as const] : [])),
+);
 
 /**
  * Parity with the official code over one folder of golden data: every case that is there, by listing.
@@ -23,9 +29,11 @@ export function parityTests(folder: string, complete: boolean): void {
       report(name, await runner!(path));
     });
 
-    test.runIf(complete)('every built family has a case', () => {
+    test.runIf(complete)('every built family has a case, or is one of those that say `no parity data`', () => {
       const found = new Set(cases.map(({ family }) => family));
-      expect(Object.keys(runners).filter((family) => !found.has(family))).toEqual([]);
+      const without = Object.keys(runners).filter((family) => !found.has(family));
+      for (const family of without.filter((one) => excused.has(one))) console.log(`${excused.get(family)} ${family}`);
+      expect(without.filter((family) => !excused.has(family))).toEqual([]);
     });
 
     test('what is not built yet is listed', () => {

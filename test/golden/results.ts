@@ -8,8 +8,8 @@ export interface Comparison {
   readonly tolerance: number;
 }
 
-/** What a runner of a family does with one case folder. */
-export type Runner = (path: string) => Promise<readonly Comparison[]>;
+/** What a runner of a family does with one case folder: what it compared, or why it could not. */
+export type Runner = (path: string) => Promise<readonly Comparison[] | { readonly skipped: string }>;
 
 /** Largest |a - b|; infinite when the lengths differ or a value is NaN. */
 export function maxAbs(a: ArrayLike<number>, b: ArrayLike<number>): number {
@@ -23,7 +23,11 @@ export function maxAbs(a: ArrayLike<number>, b: ArrayLike<number>): number {
 }
 
 /** Prints the case's line and fails when a comparison is out of its tolerance. */
-export function report(name: string, comparisons: readonly Comparison[]): void {
+export function report(name: string, comparisons: Awaited<ReturnType<Runner>>): void {
+  if ('skipped' in comparisons) {
+    console.log(`skipped ${name.padEnd(36)} ${comparisons.skipped}`);
+    return;
+  }
   expect(comparisons.length, `${name}: nothing was compared`).toBeGreaterThan(0);
   const worst = comparisons.reduce((a, b) => (b.error / b.tolerance > a.error / a.tolerance ? b : a));
   const verdict = worst.error <= worst.tolerance ? 'ok' : 'FAILED';
