@@ -67,9 +67,9 @@ export default class Extract extends BaseCommand {
       summary: 'One vector a window or text (not normalised), or all its tokens.',
     })(),
     level: Flags.option({
-      options: ['clip', 'video'] as const,
+      options: ['clip', 'frame', 'video'] as const,
       default: 'clip',
-      summary: 'One row a window, or their mean.',
+      summary: 'One row a window, a frame (image models), or the mean of all.',
     })(),
     'out-type': Flags.option({
       options: ['npy', 'npz', 'safetensors'] as const,

@@ -99,9 +99,7 @@ export default class Search extends BaseCommand {
     });
     if (needsText) requireTextTower(searcher.model);
     if (searcher.model.manifest.trained === 'untrained') {
-      progress.note(
-        `warning: ${searcher.model.id} is untrained: its likeness is that of chance projections, no meaning`,
-      );
+      progress.warn('model.untrained', `${searcher.model.id} has learned nothing: what it finds alike means nothing`);
     }
     const writer = this.writer(flags, [
       column('rank', 'right'),

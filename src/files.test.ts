@@ -154,6 +154,19 @@ test('a target that cannot be written is output.unwritable, before or at the ren
   await expect(makeFolder(join(here, 'file', 'sub'))).rejects.toMatchObject({ code: 'output.unwritable' });
 });
 
+test('a folder is made with its parents, by several at once', async () => {
+  const path = join(await folder(), 'a', 'b', 'c');
+  await Promise.all([makeFolder(path), makeFolder(path), makeFolder(join(path, 'd'))]);
+  expect(await readdir(path)).toEqual(['d']);
+});
+
+test.skipIf(process.platform !== 'linux')(
+  'a folder that cannot be under an existing one is an error, no endless wait',
+  async () => {
+    await expect(makeFolder('/proc/none/sub')).rejects.toMatchObject({ code: 'output.unwritable' });
+  },
+);
+
 test('the temporary name stands beside its target and names the process', () => {
   expect(temporaryName('/a/b/c.npy', 42)).toBe(join('/a/b', '.c.npy.42.tmp'));
 });

@@ -154,9 +154,29 @@ export async function writeAt(handle: FileHandle, bytes: Uint8Array, position: n
 /** Make an output folder, its parents included. Throws `output.unwritable`, `limit.disk`. */
 export async function makeFolder(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true });
+    await makeFolders(resolve(path));
   } catch (cause) {
     throw outputError(path, 'the folder cannot be made', cause);
+  }
+}
+
+/** Step by step: where a file system (`/proc`) says of an existing parent that it is missing, Node's `recursive` never returns. */
+async function makeFolders(path: string): Promise<void> {
+  try {
+    await makeOneFolder(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || dirname(path) === path) throw error;
+    await makeFolders(dirname(path));
+    await makeOneFolder(path);
+  }
+}
+
+async function makeOneFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path);
+  } catch (error) {
+    const isThere = (await stat(path).catch(() => undefined))?.isDirectory() === true;
+    if (!isThere) throw error;
   }
 }
 

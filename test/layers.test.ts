@@ -56,6 +56,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   '@huggingface/tokenizers': ['src/text/tokenizer.ts'],
   '@huggingface/hub': ['src/hub/'],
   undici: ['src/hub/'],
+  '@napi-rs/canvas': ['src/world/'],
 };
 
 /** Slow to load (dependencies.md): reached by `await import()` when they are needed, so that `--help` stays quick. */
@@ -67,6 +68,7 @@ const slowToLoad = [
   'cli-progress',
   '@huggingface/hub',
   'undici',
+  '@napi-rs/canvas',
 ];
 
 /** What the pure floor may take from Node: functions from values to values. */

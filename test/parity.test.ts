@@ -1,6 +1,5 @@
-import { join } from 'node:path';
-import { packageRoot } from '../src/files.js';
+import { ownGolden } from './golden/cases.js';
 import { parityTests } from './golden/parity.js';
 
 // The part of the golden data that is in the repository, so that `npm test` has parity tests everywhere.
-parityTests(join(packageRoot, 'fixtures', 'golden'), true);
+parityTests(ownGolden);

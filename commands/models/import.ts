@@ -64,7 +64,7 @@ export default class ModelsImport extends BaseCommand {
 
   async run(): Promise<void> {
     const { args, flags } = await this.parse(ModelsImport);
-    const { importModel, labelsPath, presetOf } = await import('../../src/pipeline/import-model.js');
+    const { importModel, presetOf } = await import('../../src/pipeline/import-model.js');
     using progress = await this.progress(flags);
     const report = await importModel(args.file, {
       arch: flags.arch,
@@ -77,7 +77,7 @@ export default class ModelsImport extends BaseCommand {
         map: flags.map,
         with: flags.with === undefined ? undefined : parsePairs('--with', flags.with),
         tokenizer: flags.tokenizer,
-        labels: flags.labels === undefined ? undefined : await labelsPath(flags.labels),
+        labels: flags.labels,
         preset: flags.preset === undefined ? undefined : await presetOf(flags.preset),
         name: flags.name,
         output: flags.output,

@@ -121,3 +121,12 @@ export function parseSize(text: string): number {
   }
   return bytes;
 }
+
+/** `320x240` -> pixels. @throws EgolensError usage.flag */
+export function parsePictureSize(text: string): { readonly width: number; readonly height: number } {
+  const [, width, height] = /^(\d{1,5})x(\d{1,5})$/.exec(text) ?? [];
+  if (width === undefined || height === undefined) {
+    throw new EgolensError('usage.flag', `expected a size such as 320x240, found \`${text}\``);
+  }
+  return { width: Number(width), height: Number(height) };
+}

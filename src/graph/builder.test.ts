@@ -1,7 +1,7 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { tensor } from '../tensor.js';
 import { GraphBuilder } from './builder.js';
-import { add, floats, linear, mul, scalar } from './layers.js';
+import { add, floats, layerNorm, linear, mul, scalar } from './layers.js';
 
 test('scopes spell the keys of a checkpoint, and end with their body, thrown errors included', () => {
   const g = new GraphBuilder('g');
@@ -80,4 +80,56 @@ test('a finished graph is what was built so far, and stays so', () => {
   g.output('z', mul(g, x, x));
   expect([graph.nodes.length, graph.outputs.size]).toEqual([1, 1]);
   expect(g.finish().nodes).toHaveLength(2);
+});
+
+describe('a graph for training', () => {
+  test('has its parameters as inputs under their state-dict keys, after the others', () => {
+    const g = new GraphBuilder('g', { params: 'inputs' });
+    const y = g.scope('blocks.3', () => linear(g, g.param('table', [2, 4]), 'fc', 3));
+    const x = g.input('x', 'float32', [2, 3]);
+    g.output('y', mul(g, y, x));
+    const { inputs, params } = g.finish();
+    expect(params).toEqual([]);
+    expect(inputs.map(({ name }) => name)).toEqual(['x', 'blocks.3.table', 'blocks.3.fc.weight', 'blocks.3.fc.bias']);
+    expect(g.params.map(({ name }) => name)).toEqual(inputs.slice(1).map(({ name }) => name));
+  });
+
+  test('has one constant for equal small values, whatever the scope; type and shape tell them apart', () => {
+    const g = new GraphBuilder('g', { params: 'inputs' });
+    const two = scalar(g, 2);
+    expect(g.scope('inside', () => scalar(g, 2))).toBe(two);
+    expect(floats(g, [2])).not.toBe(two);
+    expect(g.constant(tensor('int32', [1], Int32Array.of(1)))).not.toBe(floats(g, [1.401298464324817e-45])); // equal bytes
+    const many = (): unknown =>
+      floats(
+        g,
+        Array.from({ length: 65 }, () => 1),
+      );
+    expect(many()).not.toBe(many());
+  });
+
+  test('has numbers for the symbols of its inputs that are given', () => {
+    const g = new GraphBuilder('g', { sizes: { batch: 8 } });
+    expect(g.input('x', 'float32', ['batch', 'tokens', 3]).shape).toEqual([8, 'tokens', 3]);
+  });
+});
+
+test('further outputs of an operation are added when they are asked for, once', () => {
+  const g = new GraphBuilder('g');
+  const x = g.input('x', 'float32', ['batch', 3]);
+  g.output('y', layerNorm(g, x, 'norm', 1e-6));
+  const [node] = g.nodes;
+  expect(node!.outputs).toHaveLength(1);
+  const all = g.allOutputs(node!);
+  expect(all.map(({ shape }) => shape)).toEqual([
+    ['batch', 3],
+    ['batch', 1],
+    ['batch', 1],
+  ]);
+  expect(all[0]).toBe(node!.outputs[0]);
+  expect(g.allOutputs(node!)).toBe(all);
+  expect(g.finish().nodes[0]!.outputs).toBe(all);
+  g.op('Exp', [x], {});
+  expect(g.allOutputs(g.nodes[1]!)).toHaveLength(1);
+  expect(() => g.allOutputs({ inputs: [], outputs: [x] })).toThrow('`x` comes from no node of this graph');
 });

@@ -24,6 +24,27 @@ export interface Constant extends Value {
   readonly shared: boolean;
 }
 
+export interface GraphOptions {
+  /**
+   * `weights` (default): values that a weights file brings. `inputs`: inputs of each run under their state-dict names, as training
+   * needs them; small constants of equal value are then one, for there are thousands of them.
+   */
+  readonly params?: 'weights' | 'inputs';
+  /** Symbolic sizes of inputs that are numbers in this graph: symbol -> size. */
+  readonly sizes?: Readonly<Record<string, number>>;
+}
+
+/** Nodes [from, to) of a builder, to be computed again on the way back instead of kept. */
+export interface Segment {
+  readonly from: number;
+  readonly to: number;
+  /** What comes into it from the nodes before. */
+  readonly inputs: readonly Value[];
+}
+
+/** Most elements of a constant that is shared in training graphs. */
+const smallConstant = 64;
+
 /** A finished graph: nodes in an order in which they can run. */
 export interface Graph {
   readonly name: string;
@@ -43,22 +64,45 @@ export interface Graph {
  */
 export class GraphBuilder {
   readonly #name: string;
+  readonly #forTraining: boolean;
+  readonly #sizes: Readonly<Record<string, number>>;
   readonly #inputs: Value[] = [];
   readonly #outputs = new Map<string, Value>();
   readonly #params = new Map<string, Param>();
   readonly #constants = new Map<string, Constant>();
   readonly #nodes: GraphNode[] = [];
   readonly #names = new Set<string>();
+  readonly #segments: Segment[] = [];
+  /** Small constants of a training graph by their type and bytes. */
+  readonly #small = new Map<string, Value>();
   #path: readonly string[] = [];
   #count = 0;
 
-  constructor(name: string) {
+  constructor(name: string, options: GraphOptions = {}) {
     this.#name = name;
+    this.#forTraining = options.params === 'inputs';
+    this.#sizes = options.sizes ?? {};
+  }
+
+  /** Nodes so far, in an order in which they can run. */
+  get nodes(): readonly GraphNode[] {
+    return this.#nodes;
+  }
+
+  /** Parameters asked for so far, in that order. */
+  get params(): readonly Param[] {
+    return [...this.#params.values()];
+  }
+
+  /** Stretches of nodes that `checkpoint` (grad.ts) marked. */
+  get segments(): readonly Segment[] {
+    return this.#segments;
   }
 
   /** A run-time input; strings in `shape` are symbolic sizes. */
   input(name: string, dtype: DType, shape: readonly Dim[]): Value {
-    const value: Value = { name, dtype, shape };
+    const sized = shape.map((dim) => (typeof dim === 'string' ? (this.#sizes[dim] ?? dim) : dim));
+    const value: Value = { name, dtype, shape: sized };
     this.#claim(name);
     this.#inputs.push(value);
     return value;
@@ -82,6 +126,15 @@ export class GraphBuilder {
 
   /** A value known now. A named one is global (no scope), so that graphs over one weights file share it; a name means one value. */
   constant(value: AnyTensor, name?: string): Value {
+    if (!this.#forTraining || name !== undefined || value.data.length > smallConstant)
+      return this.#constant(value, name);
+    const key = `${value.dtype} ${shapeText(value.shape)} ${Buffer.from(bytesOf(value)).toString('base64')}`;
+    const known = this.#small.get(key) ?? this.#constant(value);
+    this.#small.set(key, known);
+    return known;
+  }
+
+  #constant(value: AnyTensor, name?: string): Value {
     const full = name ?? this.#scoped(`const_${this.#count++}`);
     const known = this.#constants.get(full);
     if (known) {
@@ -132,6 +185,28 @@ export class GraphBuilder {
     return outputs;
   }
 
+  /** The outputs of a node of this graph with those that inference has no use for, which are added to it (`OpRule.further`). */
+  allOutputs(node: Pick<GraphNode, 'inputs' | 'outputs'>): readonly Value[] {
+    const at = this.#nodes.findLastIndex(({ outputs }) => outputs[0] === node.outputs[0]);
+    const found = this.#nodes[at];
+    assert(
+      found !== undefined,
+      `${this.#name}: \`${node.outputs[0]?.name ?? 'nothing'}\` comes from no node of this graph`,
+    );
+    const further = ops[found.op].further?.(found.inputs) ?? [];
+    if (found.outputs.length > further.length) return found.outputs;
+    const added = further.map((value, i) => ({ ...value, name: `${found.name}:${found.outputs.length + i}` }));
+    for (const { name } of added) this.#claim(name);
+    const outputs = [...found.outputs, ...added];
+    this.#nodes[at] = { ...found, outputs };
+    return outputs;
+  }
+
+  /** Notes a stretch of nodes for `gradients` (grad.ts). */
+  mark(segment: Segment): void {
+    this.#segments.push(segment);
+  }
+
   /** Declares an output of the graph: what an operation gave, under one name. */
   output(name: string, value: Value): void {
     assert(
@@ -147,9 +222,9 @@ export class GraphBuilder {
     assert(this.#outputs.size > 0, `${this.#name}: a graph without outputs`);
     return {
       name: this.#name,
-      inputs: [...this.#inputs],
+      inputs: this.#forTraining ? [...this.#inputs, ...this.params] : [...this.#inputs],
       outputs: new Map(this.#outputs),
-      params: [...this.#params.values()],
+      params: this.#forTraining ? [] : this.params,
       constants: [...this.#constants.values()],
       nodes: [...this.#nodes],
     };

@@ -9,21 +9,33 @@ import { sizeOf, tensor } from '../tensor.js';
 import type { AnyTensor, Dim, Tensor } from '../types.js';
 import { GraphBuilder } from './builder.js';
 import {
+  abs,
   add,
   argMax,
   attention,
   batchNormAffine,
   cast,
+  clip,
   concat,
   convolve,
+  cos,
+  cumSum,
   depthwise3d,
   div,
+  equal,
   exp,
+  floor,
   geluTanh,
+  greater,
+  greaterOrEqual,
+  identity,
   largest,
   layerNorm,
+  less,
   linear,
   log,
+  logSoftmax,
+  logSumExp,
   lookUp,
   matMul,
   max,
@@ -31,25 +43,41 @@ import {
   min,
   mlp,
   mul,
+  neg,
+  one,
+  pad,
+  pow,
   prependToken,
   quickGelu,
+  reciprocal,
+  relu,
   reshape,
   rmsNorm,
+  scalar,
+  scatterRows,
   sigmoid,
+  sign,
+  sin,
   slice,
+  sliceBy,
   sliceLike,
   softmax,
+  softplus,
   split,
   splitLike,
   sqrt,
   sub,
   sum,
+  sumSquare,
   takeTokens,
   tanh,
   tokenAt,
   transpose,
   unitLength,
+  where,
+  erf as erfOf,
 } from './layers.js';
+import { loop } from './loop.js';
 import { ops, type Value } from './ops.js';
 
 /**
@@ -140,7 +168,14 @@ const own = normal(2, 5, 4); // queries as many as the keys
 const signal = normal(2, 4, 3, 5);
 const volume = normal(2, 2, 4, 3, 2);
 const long = normal(1, 2, 17, 2, 1); // more times than depthwise3d lays side by side
+const kernel = normal(3, 2, 2);
 const param = (name: string): Nd => weights[name]!;
+
+const mapped = (input: Nd, of: (value: number) => number): Nd => nd(input.shape, (index) => of(at(input, ...index)));
+/** 1 where a comparison of x with y holds. */
+const compared = (holds: (a: number, b: number) => boolean): Nd =>
+  nd(x.shape, (index) => (holds(at(x, ...index), at(y, ...index)) ? 1 : 0));
+const asNumbers = (g: GraphBuilder, value: Value): Value => cast(g, value, 'float32');
 
 // ---- reference forms ----------------------------------------------------------------------------------------------
 
@@ -464,6 +499,136 @@ const cases: Readonly<Record<string, Case>> = {
     build: (g, i) => linear(g, i['openBoth']!, 'openBoth', 5),
     expected: linearOf(x, param('openBoth.weight'), param('openBoth.bias')),
   },
+  pow: {
+    build: (g, i) => pow(g, i['p']!, scalar(g, 2.5)),
+    expected: mapped(p, (value) => value ** 2.5),
+  },
+  neg: { build: (g, i) => neg(g, i['x']!), expected: mapped(x, (value) => -value) },
+  reciprocal: { build: (g, i) => reciprocal(g, i['d']!), expected: mapped(d, (value) => 1 / value) },
+  abs: { build: (g, i) => abs(g, i['x']!), expected: mapped(x, Math.abs) },
+  sign: { build: (g, i) => sign(g, i['x']!), expected: mapped(x, Math.sign) },
+  floor: { build: (g, i) => floor(g, i['x']!), expected: mapped(x, Math.floor) },
+  erf: { build: (g, i) => erfOf(g, i['x']!), expected: mapped(x, erf) },
+  sin: { build: (g, i) => sin(g, i['x']!), expected: mapped(x, Math.sin) },
+  cos: { build: (g, i) => cos(g, i['x']!), expected: mapped(x, Math.cos) },
+  relu: { build: (g, i) => relu(g, i['x']!), expected: mapped(x, (value) => Math.max(value, 0)) },
+  softplus: { build: (g, i) => softplus(g, i['x']!), expected: mapped(x, (value) => Math.log1p(Math.exp(value))) },
+  identity: { build: (g, i) => identity(g, i['x']!), expected: x },
+  clip: {
+    build: (g, i) => clip(g, i['x']!, -0.5, 0.25),
+    expected: mapped(x, (value) => Math.min(Math.max(value, -0.5), 0.25)),
+  },
+  greater: { build: (g, i) => asNumbers(g, greater(g, i['x']!, i['y']!)), expected: compared((a, b) => a > b) },
+  'greater, of equal values': {
+    build: (g, i) => asNumbers(g, greater(g, i['x']!, i['x']!)),
+    expected: mapped(x, () => 0),
+  },
+  greaterOrEqual: {
+    build: (g, i) => asNumbers(g, greaterOrEqual(g, i['x']!, i['y']!)),
+    expected: compared((a, b) => a >= b),
+  },
+  'greaterOrEqual, of equal values': {
+    build: (g, i) => asNumbers(g, greaterOrEqual(g, i['x']!, i['x']!)),
+    expected: mapped(x, () => 1),
+  },
+  less: { build: (g, i) => asNumbers(g, less(g, i['x']!, i['y']!)), expected: compared((a, b) => a < b) },
+  'equal to the largest': {
+    build: (g, i) => asNumbers(g, equal(g, i['x']!, largest(g, i['x']!, [2], 1))),
+    expected: nd(x.shape, ([a, b, c]) =>
+      at(x, a!, b!, c!) === Math.max(...range(4).map((k) => at(x, a!, b!, k))) ? 1 : 0,
+    ),
+  },
+  where: {
+    build: (g, i) => where(g, less(g, i['x']!, scalar(g, 0)), i['y']!, i['x']!),
+    expected: nd(x.shape, (index) => (at(x, ...index) < 0 ? at(y, ...index) : at(x, ...index))),
+  },
+  'logSoftmax over an inner axis': {
+    build: (g, i) => logSoftmax(g, i['x']!, 1),
+    expected: nd(x.shape, ([a, b, c]) => Math.log(softmaxOf(range(3).map((k) => at(x, a!, k, c!)))[b!]!)),
+  },
+  cumSum: {
+    build: (g, i) => cumSum(g, i['x']!, 1),
+    expected: nd(x.shape, ([a, b, c]) => total(range(b! + 1).map((k) => at(x, a!, k, c!)))),
+  },
+  'cumSum from the end, without the element': {
+    build: (g, i) =>
+      one(g, 'CumSum', [i['x']!, g.constant(tensor('int64', [], BigInt64Array.of(1n)))], { exclusive: 1, reverse: 1 }),
+    expected: nd(x.shape, ([a, b, c]) => total(range(2 - b!).map((k) => at(x, a!, b! + 1 + k, c!)))),
+  },
+  logSumExp: {
+    build: (g, i) => logSumExp(g, i['x']!, [1]),
+    expected: nd([2, 4], ([a, c]) => Math.log(total(range(3).map((k) => Math.exp(at(x, a!, k, c!)))))),
+  },
+  sumSquare: {
+    build: (g, i) => sumSquare(g, i['x']!, [0, 2], 1),
+    expected: nd([1, 3, 1], ([, b]) => total(range(8).map((k) => at(x, k >> 2, b!, k & 3) ** 2))),
+  },
+  'sliceBy with steps': {
+    build: (g, i) => sliceBy(g, i['x']!, { axes: [2, 0], starts: [1, 0], ends: [4, 2], steps: [2, 1] }),
+    expected: nd([2, 3, 2], ([a, b, c]) => at(x, a!, b!, 1 + 2 * c!)),
+  },
+  'pad with a filler': {
+    build: (g, i) => pad(g, i['x']!, [0, 1, 0], [0, 0, 2], -7),
+    expected: nd([2, 4, 6], ([a, b, c]) => (b === 0 || c! > 3 ? -7 : at(x, a!, b! - 1, c!))),
+  },
+  'Gemm with both transposed': {
+    build: (g, i) => one(g, 'Gemm', [i['m']!, transpose(g, i['m']!, [1, 0])], { transA: 1, transB: 1 }),
+    expected: nd([4, 4], ([a, b]) => total(range(3).map((k) => at(m, k, a!) * at(m, k, b!)))),
+  },
+  GatherElements: {
+    build: (g, i) => one(g, 'GatherElements', [i['m']!, i['picks']!], { axis: 0 }),
+    expected: nd([2, 2], ([a, b]) => at(m, at(picks, a!, b!), b!)),
+  },
+  'ScatterND that adds': {
+    build: (g, i) => {
+      const rows = slice(g, reshape(g, i['own']!, [10, 4]), 0, 0, 4);
+      return scatterRows(g, i['m']!, reshape(g, i['picks']!, [4, 1]), rows, 'add');
+    },
+    expected: nd([3, 4], ([a, c]) => {
+      const added = range(4).filter((row) => picks.data[row] === a);
+      return at(m, a!, c!) + total(added.map((row) => at(own, 0, row, c!)));
+    }),
+  },
+  'ScatterElements that adds': {
+    build: (g, i) =>
+      one(g, 'ScatterElements', [i['m']!, i['picks']!, slice(g, slice(g, i['m']!, 0, 1, 3), 1, 0, 2)], {
+        axis: 0,
+        reduction: 'add',
+      }),
+    expected: nd([3, 4], ([a, c]) => {
+      const added = c! > 1 ? [] : range(2).filter((row) => at(picks, row, c!) === a);
+      return at(m, a!, c!) + total(added.map((row) => at(m, row + 1, c!)));
+    }),
+  },
+  'a transposed convolution in steps': {
+    build: (g, i) =>
+      one(g, 'ConvTranspose', [i['x']!, i['kernel']!], {
+        strides: [2],
+        pads: [1, 0],
+        dilations: [2],
+        group: 1,
+        output_padding: [1],
+      }),
+    // place t 2 + tap 2 - 1 for input t and tap 0 or 1
+    expected: nd([2, 2, 9], ([b, o, place]) =>
+      total(
+        range(4 * 2).map((i) => {
+          const [t, tap] = [i >> 1, i & 1];
+          if (2 * t + 2 * tap - 1 !== place) return 0;
+          return total(range(3).map((c) => at(x, b!, c, t) * at(kernel, c, o!, tap)));
+        }),
+      ),
+    ),
+  },
+  'a loop that carries x, adds y and multiplies by the number of the round': {
+    build: (g, i) =>
+      loop(g, 3, { carried: { state: i['x']! }, captured: { step: i['y']! } }, (body, round) => {
+        const state = add(body, body.input('state', 'float32', x.shape), body.param('step', y.shape));
+        return { next: { state: mul(body, state, cast(body, round, 'float32')) } };
+      }).last['state']!,
+    // ((x + y) 0 + y) 1 + y) 2
+    expected: nd(x.shape, (index) => 4 * at(y, ...index)),
+  },
   'attention of one head': {
     build: (g, i) => attention(g, [i['q']!, i['k']!, i['v']!], { heads: 1, scale: 1, form: 'fused' }),
     expected: attentionOf(1, 1),
@@ -485,6 +650,7 @@ const inputs = {
     signal,
     volume,
     long,
+    kernel,
     bytes,
     picks,
     equal: { shape: [2, 3], data: [1, 4, 4, 2, 2, 2] },

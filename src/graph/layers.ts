@@ -10,7 +10,7 @@ import type { OpAttrs, OpName, Value } from './ops.js';
  */
 
 /** The single output of an operation. */
-function one<O extends OpName>(g: GraphBuilder, op: O, inputs: readonly Value[], attrs: OpAttrs[O]): Value {
+export function one<O extends OpName>(g: GraphBuilder, op: O, inputs: readonly Value[], attrs: OpAttrs[O]): Value {
   return g.op(op, inputs, attrs)[0]!;
 }
 
@@ -20,6 +20,34 @@ export const mul = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'Mul',
 export const div = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'Div', [a, b], {});
 export const max = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'Max', [a, b], {});
 export const min = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'Min', [a, b], {});
+/** x to the power of y. */
+export const pow = (g: GraphBuilder, x: Value, y: Value): Value => one(g, 'Pow', [x, y], {});
+export const neg = (g: GraphBuilder, x: Value): Value => one(g, 'Neg', [x], {});
+/** 1 / x. */
+export const reciprocal = (g: GraphBuilder, x: Value): Value => one(g, 'Reciprocal', [x], {});
+export const abs = (g: GraphBuilder, x: Value): Value => one(g, 'Abs', [x], {});
+/** -1, 0 or 1; nothing flows back through it. */
+export const sign = (g: GraphBuilder, x: Value): Value => one(g, 'Sign', [x], {});
+/** Nothing flows back through it. */
+export const floor = (g: GraphBuilder, x: Value): Value => one(g, 'Floor', [x], {});
+export const erf = (g: GraphBuilder, x: Value): Value => one(g, 'Erf', [x], {});
+export const sin = (g: GraphBuilder, x: Value): Value => one(g, 'Sin', [x], {});
+export const cos = (g: GraphBuilder, x: Value): Value => one(g, 'Cos', [x], {});
+export const relu = (g: GraphBuilder, x: Value): Value => one(g, 'Relu', [x], {});
+/** log(1 + exp(x)). */
+export const softplus = (g: GraphBuilder, x: Value): Value => one(g, 'Softplus', [x], {});
+/** x under another name: for outputs that are inputs, constants or outputs already. */
+export const identity = (g: GraphBuilder, x: Value): Value => one(g, 'Identity', [x], {});
+export const greater = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'Greater', [a, b], {});
+export const greaterOrEqual = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'GreaterOrEqual', [a, b], {});
+export const less = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'Less', [a, b], {});
+export const equal = (g: GraphBuilder, a: Value, b: Value): Value => one(g, 'Equal', [a, b], {});
+/** a where the condition (bool) holds, b elsewhere. */
+export const where = (g: GraphBuilder, condition: Value, a: Value, b: Value): Value =>
+  one(g, 'Where', [condition, a, b], {});
+/** x within [least, most]. */
+export const clip = (g: GraphBuilder, x: Value, least: number, most: number): Value =>
+  one(g, 'Clip', [x, scalar(g, least), scalar(g, most)], {});
 export const exp = (g: GraphBuilder, x: Value): Value => one(g, 'Exp', [x], {});
 /** Natural logarithm. */
 export const log = (g: GraphBuilder, x: Value): Value => one(g, 'Log', [x], {});
@@ -34,6 +62,7 @@ export const gelu = (g: GraphBuilder, x: Value): Value => one(g, 'Gelu', [x], {}
 /** tanh form, up to 5e-4 from the erf form: what fused kernels call GELU (flash-attention's `gelu_approx`). */
 export const geluTanh = (g: GraphBuilder, x: Value): Value => one(g, 'FastGelu', [x], {});
 export const softmax = (g: GraphBuilder, x: Value, axis = -1): Value => one(g, 'Softmax', [x], { axis });
+export const logSoftmax = (g: GraphBuilder, x: Value, axis = -1): Value => one(g, 'LogSoftmax', [x], { axis });
 export const cast = (g: GraphBuilder, x: Value, to: DType): Value => (x.dtype === to ? x : one(g, 'Cast', [x], { to }));
 export const transpose = (g: GraphBuilder, x: Value, perm: readonly number[]): Value =>
   one(g, 'Transpose', [x], { perm });
@@ -47,6 +76,15 @@ export const largest = (g: GraphBuilder, x: Value, axes: readonly number[], keep
 export const sum = (g: GraphBuilder, x: Value, axes: readonly number[], keepdims: 0 | 1 = 0): Value =>
   one(g, 'ReduceSum', [x, integers(g, axes)], { keepdims });
 
+/** Logarithm of the sum of exponentials. */
+export const logSumExp = (g: GraphBuilder, x: Value, axes: readonly number[], keepdims: 0 | 1 = 0): Value =>
+  one(g, 'ReduceLogSumExp', [x], { axes, keepdims });
+export const sumSquare = (g: GraphBuilder, x: Value, axes: readonly number[], keepdims: 0 | 1 = 0): Value =>
+  one(g, 'ReduceSumSquare', [x], { axes, keepdims });
+/** Sums of all elements up to each one along an axis, itself included. */
+export const cumSum = (g: GraphBuilder, x: Value, axis: number): Value =>
+  one(g, 'CumSum', [x, g.constant(tensor('int64', [], BigInt64Array.of(BigInt(axis))))], { exclusive: 0, reverse: 0 });
+
 /** A float32 constant of the given shape. */
 export function floats(g: GraphBuilder, values: readonly number[], shape: readonly number[] = [values.length]): Value {
   return g.constant(tensor('float32', shape, Float32Array.from(values)));
@@ -55,7 +93,8 @@ export function floats(g: GraphBuilder, values: readonly number[], shape: readon
 /** A float32 scalar. */
 export const scalar = (g: GraphBuilder, value: number): Value => floats(g, [value], []);
 
-function integers(g: GraphBuilder, values: readonly number[]): Value {
+/** A constant int64 vector. */
+export function integers(g: GraphBuilder, values: readonly number[]): Value {
   return g.constant(tensor('int64', [values.length], BigInt64Array.from(values, BigInt)));
 }
 
@@ -68,6 +107,43 @@ export function reshape(g: GraphBuilder, x: Value, shape: readonly number[]): Va
 export function slice(g: GraphBuilder, x: Value, axis: number, start: number, end: number): Value {
   return one(g, 'Slice', [x, integers(g, [start]), integers(g, [end]), integers(g, [axis])], {});
 }
+
+/** x from `starts` to `ends` along several axes, every `steps`-th value (default 1). */
+export function sliceBy(
+  g: GraphBuilder,
+  x: Value,
+  {
+    axes,
+    starts,
+    ends,
+    steps,
+  }: {
+    readonly axes: readonly number[];
+    readonly starts: readonly number[];
+    readonly ends: readonly number[];
+    readonly steps?: readonly number[];
+  },
+): Value {
+  const inputs = [x, integers(g, starts), integers(g, ends), integers(g, axes)];
+  return one(g, 'Slice', steps?.some((step) => step !== 1) === true ? [...inputs, integers(g, steps)] : inputs, {});
+}
+
+/** x with `filler` around it: so many values before and after each axis. */
+export function pad(g: GraphBuilder, x: Value, before: readonly number[], after: readonly number[], filler = 0): Value {
+  const widths = [...before, ...after];
+  if (widths.every((width) => width === 0)) return x;
+  const inputs = [x, integers(g, widths)];
+  return one(g, 'Pad', filler === 0 ? inputs : [...inputs, scalar(g, filler)], {});
+}
+
+/** `data` with `updates` [..., ...rest] written (each place once) or added at the rows `indices` int64 [..., depth]. */
+export const scatterRows = (
+  g: GraphBuilder,
+  data: Value,
+  indices: Value,
+  updates: Value,
+  reduction: 'none' | 'add',
+): Value => one(g, 'ScatterND', [data, indices, updates], { reduction });
 
 /** The beginning of x along `axis`, as long as axis `likeAxis` of `like`. */
 export function sliceLike(g: GraphBuilder, x: Value, axis: number, like: Value, likeAxis: number): Value {
@@ -136,7 +212,7 @@ function timeBand(g: GraphBuilder, weight: Value, t: number): Value {
 }
 
 /** x repeated along its axes of size 1, and along new ones before them. */
-function expand(g: GraphBuilder, x: Value, shape: readonly number[]): Value {
+export function expand(g: GraphBuilder, x: Value, shape: readonly number[]): Value {
   return one(g, 'Expand', [x, integers(g, shape)], {});
 }
 

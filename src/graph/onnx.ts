@@ -19,7 +19,7 @@ const elementType: Readonly<Record<DType, number>> = {
   bool: 9,
   float16: 10,
 };
-const attributeType = { float: 1, int: 2, string: 3, ints: 7 } as const;
+const attributeType = { float: 1, int: 2, string: 3, graph: 5, ints: 7 } as const;
 /** IR version that belongs to opset 17. */
 const irVersion = 8;
 
@@ -37,9 +37,10 @@ export function onnxBytes(graph: Graph, options: OnnxOptions): Uint8Array<ArrayB
   const model = new ProtoWriter();
   model.int(1, irVersion).string(2, 'egolens');
   model.message(7, (g) => {
+    const nameOf = namesIn(graph);
     for (const node of graph.nodes)
       g.message(1, (n) => {
-        writeNode(n, node, graph);
+        writeNode(n, node, node.name, nameOf);
       });
     g.string(2, graph.name);
     for (const { name, shape } of graph.params) {
@@ -68,12 +69,30 @@ export function onnxBytes(graph: Graph, options: OnnxOptions): Uint8Array<ArrayB
   return model.finish();
 }
 
-function writeNode(out: ProtoWriter, node: GraphNode, graph: Graph): void {
+/** What a value is called in the file: an output by the name it was declared under. */
+function namesIn(graph: Graph): (name: string) => string {
   const outputNames = new Map([...graph.outputs].map(([name, value]) => [value.name, name]));
-  const rename = (name: string): string => outputNames.get(name) ?? name;
-  for (const input of node.inputs) out.string(1, rename(input.name));
-  for (const output of node.outputs) out.string(2, rename(output.name));
-  out.string(3, node.name).string(4, node.op);
+  return (name) => outputNames.get(name) ?? name;
+}
+
+function writeNode(out: ProtoWriter, node: GraphNode, name: string, nameOf: (name: string) => string): void {
+  const isLoop = (one: GraphNode): one is GraphNode<'Loop'> => one.op === 'Loop';
+  // Values that a body reads from outside are no inputs in ONNX: it sees the names around it.
+  const inputs = isLoop(node) ? node.inputs.slice(0, 2 + node.attrs.carried) : node.inputs;
+  for (const input of inputs) out.string(1, nameOf(input.name));
+  for (const output of node.outputs) out.string(2, nameOf(output.name));
+  out.string(3, name).string(4, node.op);
+  if (isLoop(node)) {
+    out.message(5, (a) =>
+      a
+        .string(1, 'body')
+        .message(6, (g) => {
+          writeBody(g, node, nameOf);
+        })
+        .int(20, attributeType.graph),
+    );
+    return;
+  }
   for (const [name, value] of Object.entries(node.attrs) as [string, number | string | readonly number[]][]) {
     out.message(5, (a) => {
       writeAttribute(a, name, value, node.op);
@@ -81,6 +100,37 @@ function writeNode(out: ProtoWriter, node: GraphNode, graph: Graph): void {
   }
   const domain = ops[node.op].domain;
   if (domain !== undefined) out.string(7, domain);
+}
+
+/** The body of a loop. Names inside may not be names outside, so they get the loop's own before them. */
+function writeBody(
+  out: ProtoWriter,
+  { name: loop, inputs, attrs: { body, carried } }: GraphNode<'Loop'>,
+  outside: (name: string) => string,
+): void {
+  const captured = new Map(body.inputs.slice(2 + carried).map(({ name }, i) => [name, inputs[2 + carried + i]!.name]));
+  const own = namesIn(body);
+  const nameOf = (name: string): string => {
+    const around = captured.get(name);
+    return around === undefined ? `${outside(loop)}/${own(name)}` : outside(around);
+  };
+  for (const node of body.nodes)
+    out.message(1, (n) => {
+      writeNode(n, node, `${outside(loop)}/${node.name}`, nameOf);
+    });
+  out.string(2, body.name);
+  for (const { name, constant } of body.constants)
+    out.message(5, (t) => {
+      writeTensor(t, nameOf(name), constant.shape, constant);
+    });
+  for (const { name, dtype, shape } of body.inputs.slice(0, 2 + carried))
+    out.message(11, (v) => {
+      writeValueInfo(v, nameOf(name), dtype, shape);
+    });
+  for (const { name, dtype, shape } of body.outputs.values())
+    out.message(12, (v) => {
+      writeValueInfo(v, nameOf(name), dtype, shape);
+    });
 }
 
 /** Attributes that ONNX declares as float; all other numbers are integers. */

@@ -1,13 +1,20 @@
 import { describe, expect, test } from 'vitest';
 import { tensor } from '../tensor.js';
 import type { DType, Dim } from '../types.js';
-import { GraphBuilder } from './builder.js';
+import { GraphBuilder, type Graph } from './builder.js';
+import { add, identity } from './layers.js';
 import { ops, type NoAttrs, type OpAttrs, type OpName, type Value } from './ops.js';
 
 const value = (shape: readonly Dim[], dtype: DType = 'float32'): Value => ({ name: 'x', dtype, shape });
 const integers = (...values: number[]): Value => ({
   ...value([values.length], 'int64'),
   constant: tensor('int64', [values.length], BigInt64Array.from(values, BigInt)),
+});
+/** A constant float32 scalar, and a constant int64 one. */
+const number = (x: number): Value => ({ ...value([]), constant: tensor('float32', [], Float32Array.of(x)) });
+const place = (x: number): Value => ({
+  ...value([], 'int64'),
+  constant: tensor('int64', [], BigInt64Array.of(BigInt(x))),
 });
 const sizes = (...dims: Dim[]): Value => ({ ...value([dims.length], 'int64'), sizes: dims });
 
@@ -47,6 +54,19 @@ const reduce: Rule<OpAttrs['ReduceMean']> = {
   ],
 };
 
+/** A body that carries x float32 [2] and gives one float32 [3] a round; it reads y [3] from outside. */
+function roundsOf(): Graph {
+  const g = new GraphBuilder('body');
+  g.input('round', 'int64', []);
+  const goesOn = g.input('goesOn', 'bool', []);
+  const [x, y] = [g.input('x', 'float32', [2]), g.input('y', 'float32', [3])];
+  g.output('on', identity(g, goesOn));
+  g.output('next', add(g, x, x));
+  g.output('each', add(g, y, y));
+  return g.finish();
+}
+const goesOn = value([], 'bool');
+
 /** One row per operation: a row of the op table without one here does not compile. */
 const rules: { readonly [O in OpName]: Rule<OpAttrs[O]> } = {
   Add: two,
@@ -55,11 +75,44 @@ const rules: { readonly [O in OpName]: Rule<OpAttrs[O]> } = {
   Div: two,
   Max: two,
   Min: two,
+  Pow: two,
+  Neg: one,
+  Reciprocal: one,
   Exp: one,
   Log: one,
   Sqrt: one,
+  Abs: one,
+  Sign: one,
+  Floor: one,
+  Erf: one,
+  Sin: one,
+  Cos: one,
   Sigmoid: one,
   Tanh: one,
+  Relu: one,
+  Softplus: one,
+  Identity: one,
+  Greater: two,
+  GreaterOrEqual: two,
+  Less: two,
+  Equal: two,
+  Clip: {
+    gives: [[[value(['b', 3]), number(0), number(1)], {}, ['b', 3]]],
+    refuses: [
+      [[value([2]), value([]), number(1)], {}, 'expected constant scalars as bounds, found float32 [2], float32 []'],
+      [[value([2]), number(0), { ...number(1), shape: [1] }], {}, 'expected constant scalars as bounds'],
+      [[value([2], 'float16'), number(0), number(1)], {}, 'expected one element type, found float16, float32, float32'],
+      [[value([2]), number(0)], {}, 'expected 3 inputs, found 2'],
+    ],
+  },
+  Where: {
+    gives: [[[value(['b', 1], 'bool'), value([3]), value([2, 1, 1])], {}, [2, 'b', 3]]],
+    refuses: [
+      [[value([2]), value([2]), value([2])], {}, 'expected a bool condition, found float32 [2]'],
+      [[value([2], 'bool'), value([3]), value([3])], {}, 'Where: shapes [2] and [3] do not broadcast'],
+      [[value([2], 'bool'), value([2]), value([2], 'int64')], {}, 'expected one element type, found float32, int64'],
+    ],
+  },
   Gelu: one,
   FastGelu: one,
   QuickGelu: {
@@ -85,8 +138,11 @@ const rules: { readonly [O in OpName]: Rule<OpAttrs[O]> } = {
     gives: [
       [[value(['batch*8', 3]), value([5, 3]), value([5])], { transB: 1 }, ['batch*8', 5]],
       [[value([2, 3]), value([3, 5])], { transB: 0 }, [2, 5]],
+      [[value(['rows', 3]), value(['rows', 5])], { transA: 1, transB: 0 }, [3, 5]],
+      [[value([3, 2]), value([5, 3])], { transA: 1, transB: 1 }, [2, 5]],
     ],
     refuses: [
+      [[value([2, 3]), value([3, 5])], { transA: 1, transB: 0 }, 'expected 2 columns to meet 3 rows'],
       [[value([2, 3]), value([3, 5])], { transB: 1 }, 'expected 3 columns to meet 5 rows'],
       [[value([2, 2, 3]), value([5, 3])], { transB: 1 }, 'expected two matrices, found float32 [2, 2, 3]'],
       [[value([1, 3]), value([5, 3]), value([2, 5])], { transB: 1 }, 'expected a bias [n]'],
@@ -140,6 +196,7 @@ const rules: { readonly [O in OpName]: Rule<OpAttrs[O]> } = {
       [[value([5, 3]), integers(0, 2), integers(5, 3), integers(0, -1)], {}, [5, 1]],
       [[value([77, 3]), integers(0), sizes('length'), integers(0)], {}, ['length', 3]],
       [[value(['b', 5]), integers(0), sizes(4), integers(1)], {}, ['b', 4]],
+      [[value(['b', 8, 5]), integers(1, 0), integers(8, 5), integers(1, 2), integers(3, 2)], {}, ['b', 3, 3]],
     ],
     refuses: [
       [
@@ -150,11 +207,26 @@ const rules: { readonly [O in OpName]: Rule<OpAttrs[O]> } = {
       [[value([5, 3]), integers(0), integers(6), integers(0)], {}, 'expected 0 <= start < end <= 5 along axis 0'],
       [[value([5, 3]), integers(-1), integers(5), integers(0)], {}, 'expected 0 <= start < end <= 5 along axis 0'],
       [[value(['b', 3]), integers(0), integers(2), integers(0)], {}, 'expected 0 <= start < end <= b along axis 0'],
-      [[value([5]), integers(1), sizes('n'), integers(0)], {}, 'expected a start of 0 before a symbolic end'],
+      [
+        [value([5]), integers(1), sizes('n'), integers(0)],
+        {},
+        'expected a start of 0 and a step of 1 before a symbolic end',
+      ],
+      [
+        [value([5]), integers(0), sizes('n'), integers(0), integers(2)],
+        {},
+        'expected a start of 0 and a step of 1 before a symbolic end',
+      ],
+      [[value([5]), integers(0), integers(2), integers(0), integers(-1)], {}, 'expected steps of 1 or more, not [-1]'],
+      [
+        [value([5]), integers(0), integers(2), integers(0), integers(1, 1)],
+        {},
+        'expected one start and one end an axis',
+      ],
       [[value([5, 3]), integers(0), integers(2), integers(2)], {}, 'expected an axis of 2 axes, not 2'],
       [[value([5, 3]), integers(0, 0), integers(2), integers(0)], {}, 'expected one start and one end an axis'],
       [[value([5]), integers(0), value([1], 'int64'), integers(0)], {}, 'expected a constant int64 input'],
-      [[value([5]), integers(0), integers(2)], {}, 'expected 4 inputs, found 3'],
+      [[value([5]), integers(0), integers(2)], {}, 'expected 4 to 5 inputs, found 3'],
     ],
   },
   Concat: {
@@ -218,6 +290,73 @@ const rules: { readonly [O in OpName]: Rule<OpAttrs[O]> } = {
       ],
     ],
   },
+  GatherElements: {
+    gives: [[[value(['b', 9, 4]), value(['b', 3, 4], 'int64')], { axis: 1 }, ['b', 3, 4]]],
+    refuses: [
+      [[value([9, 4]), value([3], 'int64')], { axis: 0 }, 'expected int64 indices of 2 axes, found float32 [9, 4]'],
+      [[value([9, 4]), value([3, 4], 'int32')], { axis: 0 }, 'expected int64 indices of 2 axes'],
+      [[value([9, 4]), value([3, 4], 'int64')], { axis: 2 }, 'expected an axis of 2 axes, not 2'],
+    ],
+  },
+  ScatterND: {
+    gives: [
+      [[value(['b', 4]), value([3, 1], 'int64'), value([3, 4])], { reduction: 'add' }, ['b', 4]],
+      [[value([9, 4]), value(['n', 2], 'int64'), value(['n'])], { reduction: 'none' }, [9, 4]],
+    ],
+    refuses: [
+      [
+        [value([9, 4]), value([3, 1], 'int64'), value([3, 5])],
+        { reduction: 'add' },
+        'expected updates [3, 4], found float32 [9, 4], int64 [3, 1], float32 [3, 5]',
+      ],
+      [
+        [value([9, 4]), value([3, 3], 'int64'), value([3])],
+        { reduction: 'add' },
+        'expected int64 indices [..., depth], a depth from 1 to 2',
+      ],
+      [
+        [value([9, 4]), value([3, 'n'], 'int64'), value([3, 4])],
+        { reduction: 'add' },
+        'expected int64 indices [..., depth]',
+      ],
+      [
+        [value([9]), value([3, 1], 'int64'), value([3], 'float16')],
+        { reduction: 'add' },
+        'expected one element type, found float32, float16',
+      ],
+    ],
+  },
+  ScatterElements: {
+    gives: [
+      [[value([9, 4]), value([3, 4], 'int64'), value([3, 4])], { axis: 0, reduction: 'add' }, [9, 4]],
+      [[value(['b', 4]), value(['b', 2], 'int64'), value(['b', 2])], { axis: -1, reduction: 'none' }, ['b', 4]],
+    ],
+    refuses: [
+      [
+        [value([9, 4]), value([3, 4], 'int64'), value([3, 3])],
+        { axis: 0, reduction: 'add' },
+        'expected updates of the shape of the indices',
+      ],
+      [
+        [value([9, 4]), value([3], 'int64'), value([3])],
+        { axis: 0, reduction: 'add' },
+        'expected int64 indices of 2 axes',
+      ],
+    ],
+  },
+  Pad: {
+    gives: [
+      [[value(['b', 4]), integers(0, 1, 0, 2)], {}, ['b', 7]],
+      [[value(['b', 4]), integers(1, 0, 0, 0), number(-1)], {}, ['(b+1)', 4]],
+    ],
+    refuses: [
+      [[value([2, 4]), integers(0, 1)], {}, 'expected 4 widths of 0 or more, not [0, 1], found float32 [2, 4]'],
+      [[value([4]), integers(-1, 0)], {}, 'expected 2 widths of 0 or more, not [-1, 0]'],
+      [[value([4]), value([2], 'int64')], {}, 'expected a constant int64 input'],
+      [[value([4]), integers(1, 0), value([])], {}, 'expected a constant scalar to fill with'],
+      [[value([4], 'float16'), integers(1, 0), number(0)], {}, 'expected one element type, found float16, float32'],
+    ],
+  },
   ArgMax: {
     gives: [
       [[value(['b', 'n', 3], 'int64')], { axis: 1, keepdims: 1 }, ['b', 1, 3]],
@@ -231,6 +370,18 @@ const rules: { readonly [O in OpName]: Rule<OpAttrs[O]> } = {
   Softmax: {
     gives: [[[value(['b', 'n', 3])], { axis: -1 }, ['b', 'n', 3]]],
     refuses: [[[value([2])], { axis: 1 }, 'expected an axis of 1 axes, not 1, found float32 [2]']],
+  },
+  LogSoftmax: {
+    gives: [[[value(['b', 'n', 3])], { axis: 1 }, ['b', 'n', 3]]],
+    refuses: [[[value([2])], { axis: 1 }, 'expected an axis of 1 axes, not 1, found float32 [2]']],
+  },
+  CumSum: {
+    gives: [[[value(['b', 3]), place(1)], { exclusive: 0, reverse: 0 }, ['b', 3]]],
+    refuses: [
+      [[value([3]), integers(0)], { exclusive: 0, reverse: 0 }, 'expected one axis, found float32 [3], int64 [1]'],
+      [[value([3]), place(1)], { exclusive: 0, reverse: 0 }, 'expected an axis of 1 axes, not 1'],
+      [[value([3]), value([], 'int64')], { exclusive: 0, reverse: 0 }, 'expected a constant int64 input'],
+    ],
   },
   LayerNormalization: {
     gives: [[[value(['b', 'n', 3]), value([3]), value([3])], { axis: -1, epsilon: 1e-6 }, ['b', 'n', 3]]],
@@ -250,6 +401,8 @@ const rules: { readonly [O in OpName]: Rule<OpAttrs[O]> } = {
   ReduceMax: reduce,
   ReduceMean: reduce,
   ReduceL2: reduce,
+  ReduceSumSquare: reduce,
+  ReduceLogSumExp: reduce,
   ReduceSum: {
     gives: [[[value(['b', 5, 3]), integers(0, 2)], { keepdims: 0 }, [5]]],
     refuses: [
@@ -267,8 +420,15 @@ const rules: { readonly [O in OpName]: Rule<OpAttrs[O]> } = {
         { strides: [1, 1, 1], pads: [1, 1, 1, 1, 1, 1], group: 4 },
         ['b', 4, 8, 5, 6],
       ],
+      // a kernel of 3 that reaches over 5 values
+      [[value(['b', 3, 9]), value([5, 3, 3])], { strides: [2], pads: [0, 0], dilations: [2], group: 1 }, ['b', 5, 3]],
     ],
     refuses: [
+      [
+        [value(['b', 3, 4]), value([5, 3, 3])],
+        { strides: [1], pads: [0, 0], dilations: [2], group: 1 },
+        'expected at least 5 values along axis 2, padding included',
+      ],
       [
         [value(['b', 4, 7]), value([6, 4, 3, 3])],
         { strides: [1], pads: [0, 0], group: 1 },
@@ -312,6 +472,48 @@ const rules: { readonly [O in OpName]: Rule<OpAttrs[O]> } = {
       ],
     ],
   },
+  ConvTranspose: {
+    gives: [
+      // (4 - 1) 2 + 3 + 1 - 1 - 2
+      [
+        [value(['b', 4, 4]), value([4, 3, 3]), value([6])],
+        { strides: [2], pads: [1, 2], group: 2, output_padding: [1] },
+        ['b', 6, 7],
+      ],
+      [
+        [value(['b', 3, 4, 5]), value([3, 6, 2, 2])],
+        { strides: [2, 2], pads: [0, 0, 0, 0], dilations: [1, 3], group: 1, output_padding: [0, 0] },
+        ['b', 6, 8, 12],
+      ],
+    ],
+    refuses: [
+      [
+        [value(['b', 4, 4]), value([3, 3, 3])],
+        { strides: [2], pads: [1, 2], group: 1, output_padding: [0] },
+        'expected 1 groups of 3 channels, found float32 [b, 4, 4]',
+      ],
+      [
+        [value(['b', 4, 4]), value([4, 3, 3]), value([3])],
+        { strides: [2], pads: [1, 2], group: 2, output_padding: [0] },
+        'expected a bias [6]',
+      ],
+      [
+        [value(['b', 4, 4]), value([4, 3, 3])],
+        { strides: [2], pads: [1, 2], group: 1, output_padding: [] },
+        'expected 1 output paddings',
+      ],
+      [
+        [value(['b', 4, 1]), value([4, 3, 3])],
+        { strides: [2], pads: [1, 2], group: 1, output_padding: [0] },
+        'expected more than 0 values along axis 2 after the padding is cut off',
+      ],
+      [
+        [value(['b', 4, 4]), value([4, 3])],
+        { strides: [2], pads: [1, 2], group: 1, output_padding: [0] },
+        'expected x [b, c, ...space], w [c, m / group, ...kernel], 1 strides, 2 pads',
+      ],
+    ],
+  },
   MultiHeadAttention: {
     gives: [
       [[value(['b', 'n', 8]), value(['b', 5, 8]), value(['b', 5, 4])], { num_heads: 2, scale: 1 }, ['b', 'n', 4]],
@@ -343,6 +545,38 @@ const rules: { readonly [O in OpName]: Rule<OpAttrs[O]> } = {
         { num_heads: 0, scale: 1 },
         'expected q, k, v [batch, tokens, width], width a multiple of 0 heads',
       ],
+    ],
+  },
+  Loop: {
+    gives: [[[place(5), goesOn, value([2]), value([3])], { body: roundsOf(), carried: 1 }, [2], [5, 3]]],
+    refuses: [
+      [[place(5), goesOn], { body: roundsOf(), carried: 1 }, 'expected 3 or more inputs, found 2'],
+      [
+        [place(5), value([]), value([2]), value([3])],
+        { body: roundsOf(), carried: 1 },
+        'expected a number of rounds and a bool condition, both scalars, found int64 [], float32 []',
+      ],
+      [
+        [value([], 'int64'), goesOn, value([2]), value([3])],
+        { body: roundsOf(), carried: 1 },
+        'expected a constant int64 input',
+      ],
+      [
+        [place(5), goesOn, value([2])],
+        { body: roundsOf(), carried: 1 },
+        'expected a body without parameters and with 3 inputs, not 4',
+      ],
+      [
+        [place(5), goesOn, value([2]), value([4])],
+        { body: roundsOf(), carried: 1 },
+        'expected float32 [3] for `y`, found float32 [4]',
+      ],
+      [
+        [place(5), goesOn, value([2]), value([3])],
+        { body: { ...roundsOf(), outputs: new Map([...roundsOf().outputs].slice(1)) }, carried: 1 },
+        'expected a body that gives a condition and 1 carried values',
+      ],
+      [[place(5)], { body: roundsOf(), carried: 0 }, 'expected 2 or more inputs, found 1'],
     ],
   },
 };
@@ -379,6 +613,8 @@ test('element types follow the values, except where an operation makes its own',
   expect(dtypeOf('Shape', [value([2])], { start: 0, end: 1 })).toBe('int64');
   expect(dtypeOf('Gather', [value([2], 'int32'), value([], 'int64')], { axis: 0 })).toBe('int32');
   expect(dtypeOf('ArgMax', [value([2, 3])], { axis: 1, keepdims: 0 })).toBe('int64');
+  expect(dtypeOf('Less', [value([2]), value([2])], {})).toBe('bool');
+  expect(dtypeOf('Where', [value([2], 'bool'), value([2], 'int64'), value([2], 'int64')], {})).toBe('int64');
   expect(dtypeOf('Slice', [value([2, 3], 'uint8'), integers(0), integers(1), integers(1)], {})).toBe('uint8');
 });
 

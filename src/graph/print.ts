@@ -19,10 +19,12 @@ export function graphText(graph: Graph): string {
     const left = node.outputs.map((output) => labels.get(output.name)).join(', ');
     const inputs = node.inputs.map((input) => labels.get(input.name) ?? `?${input.name}`).join(', ');
     const attrs = Object.entries(node.attrs)
+      .filter(([key]) => key !== 'body')
       .map(([key, value]) => ` ${key}=${JSON.stringify(value)}`)
       .join('');
     const types = node.outputs.map(({ dtype, shape }) => `${dtype} ${shapeText(shape)}`).join(', ');
     lines.push(`${left} = ${node.op}(${inputs})${attrs}: ${types}`);
+    if ('body' in node.attrs) lines.push(graphText(node.attrs.body).trimEnd().replace(/^/gm, '  '));
   }
   for (const [name, value] of graph.outputs) lines.push(`output ${name} = ${labels.get(value.name) ?? value.name}`);
   return `${lines.join('\n')}\n`;

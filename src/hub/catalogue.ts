@@ -40,7 +40,7 @@ export type ManualSource = Known & {
 
 export type CatalogueSource = HubSource | UrlSource | ManualSource;
 
-/** `egolens.catalogue-entry/1` without `schema` and `installed`. */
+/** A public checkpoint: `egolens.catalogue-entry/1` without `schema` and `installed`. */
 export type CatalogueEntry = {
   readonly name: string;
   readonly summary: string;

@@ -3,7 +3,7 @@
  * Node's own `fetch` ignores proxy variables, so undici's is used with its `EnvHttpProxyAgent`.
  */
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Response as UndiciResponse } from 'undici';
+import type { EnvHttpProxyAgent, Response as UndiciResponse } from 'undici';
 import { EgolensError } from '../errors.js';
 
 /** An answer whose body has not been read; one that is not read must be cancelled (`discard`). */
@@ -40,16 +40,10 @@ const maxRetryAfterMs = 20_000;
 /** Silence after which a connection is given up. */
 const stallMs = 60_000;
 
-/** A client that honours `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` (lower case too). */
+/** A client that honours `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` (lower case too). Throws `usage.flag` for a proxy that is no address. */
 export async function openHttp({ tries = 5, backoffMs = 250 }: HttpOptions = {}): Promise<Http> {
   const { EnvHttpProxyAgent, fetch } = await import('undici');
-  const dispatcher = new EnvHttpProxyAgent({
-    headersTimeout: stallMs,
-    bodyTimeout: stallMs,
-    connect: { timeout: stallMs },
-    // A proxy sees plain http requests as such; without this they would be tunnelled, which many proxies refuse.
-    proxyTunnel: false,
-  });
+  const dispatcher = agentOf(EnvHttpProxyAgent);
   const follow = async (url: string, request: HttpRequest): Promise<HttpResponse> => {
     let address = checkedUrl(url, undefined);
     let headers = request.headers ?? {};
@@ -106,6 +100,23 @@ export async function openHttp({ tries = 5, backoffMs = 250 }: HttpOptions = {})
     // Not `close`, which would wait for bodies that nobody reads any more.
     [Symbol.asyncDispose]: () => dispatcher.destroy(),
   };
+}
+
+function agentOf(Agent: typeof EnvHttpProxyAgent): EnvHttpProxyAgent {
+  try {
+    return new Agent({
+      headersTimeout: stallMs,
+      bodyTimeout: stallMs,
+      connect: { timeout: stallMs },
+      // A proxy sees plain http requests as such; without this they would be tunnelled, which many proxies refuse.
+      proxyTunnel: false,
+    });
+  } catch (cause) {
+    // The value may hold a password.
+    throw new EgolensError('usage.flag', '`HTTP_PROXY`, `HTTPS_PROXY`: expected an address such as http://proxy:3128', {
+      cause,
+    });
+  }
 }
 
 /** Ends an answer whose body is not wanted, so that its connection can go. */

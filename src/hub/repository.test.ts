@@ -2,7 +2,7 @@ import { lstat, mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { scanCacheDir } from '@huggingface/hub';
-import { beforeEach, expect, onTestFinished, test } from 'vitest';
+import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { fakeServer, sha256Of, type FakeServer } from '../../test/hub/server.js';
 import { openHttp } from './http.js';
 import { fetchHubFile, findHubFile, hubEndpoint, hubFolder, type HubFile } from './repository.js';
@@ -83,6 +83,27 @@ test('a cached file that was damaged since is model.digest', async () => {
   const { path } = await fetchFile();
   await writeFile(path, 'damaged');
   await expect(fetchFile({ sha256 })).rejects.toMatchObject({ code: 'model.digest' });
+});
+
+test('a token that is none is refused without a request and without being shown; a line end behind one is no part of it', async () => {
+  environment['HF_TOKEN'] = 'first\nsecond';
+  await expect(fetchFile()).rejects.toMatchObject({
+    code: 'usage.flag',
+    message: expect.not.stringMatching(/first|second/) as string,
+  });
+  expect(server.seen).toEqual([]);
+  environment['HF_TOKEN'] = 'secret\n';
+  server.repositories.set('org/model', { commit, files: { 'sub/model.bin': content }, token: 'secret' });
+  expect(await fetchFile()).toMatchObject({ sha256 });
+});
+
+test('a proxy that is no address is refused without being shown', async () => {
+  vi.stubEnv('HTTPS_PROXY', 'user:password@proxy');
+  onTestFinished(() => void vi.unstubAllEnvs());
+  await expect(openHttp()).rejects.toMatchObject({
+    code: 'usage.flag',
+    message: expect.not.stringContaining('password') as string,
+  });
 });
 
 test('a gated file says how to get a token; the token opens it and goes to the hub alone', async () => {

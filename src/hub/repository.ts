@@ -72,7 +72,8 @@ export async function findHubFile(
 /**
  * The file, fetched into the cache where it is not there yet. A branch or tag is looked up first and its commit written to `refs/`.
  *
- * @throws EgolensError model.download (with `HF_TOKEN` as the way out of a refusal), model.digest, limit.*
+ * @throws EgolensError model.download (with `HF_TOKEN` as the way out of a refusal), model.digest, limit.*; usage.flag for an `HF_TOKEN`
+ *   that is none
  */
 export async function fetchHubFile(
   http: Http,
@@ -187,8 +188,13 @@ async function writeRef(path: string, commit: string): Promise<void> {
 }
 
 function authorization(environment: Environment): Readonly<Record<string, string>> {
-  const token = environment['HF_TOKEN'];
-  return token === undefined || token === '' ? {} : { authorization: `Bearer ${token}` };
+  const token = environment['HF_TOKEN']?.trim();
+  if (token === undefined || token === '') return {};
+  // Refused here: the client would say so with the header in its message.
+  if (!/^[\x21-\x7e]+$/.test(token)) {
+    throw new EgolensError('usage.flag', '`HF_TOKEN`: expected a token, found blanks or characters that no token has');
+  }
+  return { authorization: `Bearer ${token}` };
 }
 
 function hubRefusal(

@@ -75,17 +75,26 @@ export interface Pretraining {
 /** Classifier: outputs `pooled` [b, width], `logits` and `probs` [b, classes], `out_last` [b, n, width]. */
 export function classifierGraph(name: string, model: Classifier, variant: GraphVariant): Graph {
   const g = new GraphBuilder(name);
-  const { geometry, tower, classes } = model;
-  const x = blocks(g, classifierStem(g, cubesOf(g, geometry, variant), model), tower, variant);
-  g.output('out_last', x);
-  const pooled = classifierPool(g, x, model);
+  const { last, pooled, logits } = classifierValues(g, model, variant);
+  g.output('out_last', last);
   g.output('pooled', pooled);
-  if (classes > 0) {
-    const logits = linear(g, pooled, 'head', classes);
+  if (logits) {
     g.output('logits', logits);
     g.output('probs', softmax(g, logits));
   }
   return g.finish();
+}
+
+/** The classifier as part of a graph, which gets its pixel input: tokens [b, n, width], their pool [b, width], `logits` [b, classes]. */
+export function classifierValues(
+  g: GraphBuilder,
+  model: Classifier,
+  variant: GraphVariant,
+): { readonly last: Value; readonly pooled: Value; readonly logits: Value | undefined } {
+  const { geometry, tower, classes } = model;
+  const last = blocks(g, classifierStem(g, cubesOf(g, geometry, variant), model), tower, variant);
+  const pooled = classifierPool(g, last, model);
+  return { last, pooled, logits: classes > 0 ? linear(g, pooled, 'head', classes) : undefined };
 }
 
 /** What enters the first block of a classifier: tubelets and their positions, [b, n, width]. */
@@ -109,6 +118,20 @@ export function classifierPool(g: GraphBuilder, x: Value, { tower, meanPooling }
  */
 export function pretrainingGraph(name: string, model: Pretraining, variant: GraphVariant): Graph {
   const g = new GraphBuilder(name);
+  const { encoded, predicted, targets, loss } = pretrainingValues(g, model, variant);
+  g.output('encoder_visible', encoded);
+  g.output('pred', predicted);
+  g.output('targets', targets);
+  g.output('loss', loss);
+  return g.finish();
+}
+
+/** The pre-training model as part of a graph, which gets its inputs. */
+export function pretrainingValues(
+  g: GraphBuilder,
+  model: Pretraining,
+  variant: GraphVariant,
+): { readonly encoded: Value; readonly predicted: Value; readonly targets: Value; readonly loss: Value } {
   const { geometry, encoder, decoder } = model;
   const cubes = cubesOf(g, geometry, variant);
   const visible = g.input('visible', 'int64', ['batch', 'visible']);
@@ -121,7 +144,6 @@ export function pretrainingGraph(name: string, model: Pretraining, variant: Grap
     x = blocks(g, takeTokens(g, x, visible), encoder, variant);
     return layerNorm(g, x, 'norm', encoder.epsilon);
   });
-  g.output('encoder_visible', encoded);
 
   // The decoder's table is always the sinusoid of its own width, and no key of the checkpoint.
   const table = sinusoid(g, geometry, decoder.width);
@@ -141,18 +163,16 @@ export function pretrainingGraph(name: string, model: Pretraining, variant: Grap
     const [, last] = splitLike(g, x, [visible, decoded]);
     return linear(g, layerNorm(g, last!, 'norm', decoder.epsilon), 'head', cubeSize);
   });
-  g.output('pred', predicted);
 
   const targets = takeTokens(g, pixelTargets(g, cubes, geometry), decoded);
-  g.output('targets', targets);
   const error = sub(g, predicted, targets);
   const perToken = mean(g, mul(g, error, error), [2]); // [b, decoded]
-  g.output('loss', div(g, sum(g, mul(g, perToken, scored), [0, 1]), sum(g, scored, [0, 1])));
-  return g.finish();
+  const loss = div(g, sum(g, mul(g, perToken, scored), [0, 1]), sum(g, scored, [0, 1]));
+  return { encoded, predicted, targets, loss };
 }
 
 /** Tubelet embedding: [b, n, width]. */
-function tubelets(g: GraphBuilder, cubes: Cubes, geometry: Geometry, width: number): Value {
+export function tubelets(g: GraphBuilder, cubes: Cubes, geometry: Geometry, width: number): Value {
   const { patch, tubelet } = geometry;
   return g.scope('patch_embed', () =>
     embedCubes(
@@ -165,7 +185,8 @@ function tubelets(g: GraphBuilder, cubes: Cubes, geometry: Geometry, width: numb
   );
 }
 
-function sinusoid(g: GraphBuilder, geometry: Geometry, width: number): Value {
+/** The sine and cosine table of every token, [n, width]. */
+export function sinusoid(g: GraphBuilder, geometry: Geometry, width: number): Value {
   const count = tokenCount(geometry);
   return g.constant(sinusoidTable(count, width), `sinusoid_${count}x${width}`);
 }
@@ -255,7 +276,7 @@ function selfAttention(
 }
 
 /** Each cube and colour with its own mean and (unbiased) deviation taken out: [b, n, 3 tubelet patch^2]. */
-function pixelTargets(g: GraphBuilder, cubes: Cubes, { mean: average, std, tubelet, patch }: Geometry): Value {
+export function pixelTargets(g: GraphBuilder, cubes: Cubes, { mean: average, std, tubelet, patch }: Geometry): Value {
   const pixels = cubes.normalised
     ? add(g, mul(g, cubes.values, floats(g, std)), floats(g, average))
     : div(g, cubes.values, scalar(g, 255)); // [b, n, tubelet patch^2, 3], 0 to 1

@@ -16,7 +16,7 @@ export interface ExtractFlags extends PresetChanges {
   readonly output: string;
   readonly preset?: string | undefined;
   readonly pool: 'mean' | 'tokens';
-  readonly level: 'clip' | 'video';
+  readonly level: 'clip' | 'frame' | 'video';
   readonly outType: FeatureType;
   readonly nameTemplate?: string | undefined;
   readonly stream: string;
@@ -53,7 +53,7 @@ export async function extractDefaults(flags: ExtractFlags) {
     ...(streamSet !== undefined && { streamSet }),
     ...(threads !== undefined && { threads }),
     ...(batch !== undefined && { batch }),
-    ...(shard !== undefined && { shard: parseShard(shard) }),
+    ...(shard !== undefined && { shard: shard === 'auto' ? shard : parseShard(shard) }),
     ...(preset !== undefined && { preset: await presetOf(preset) }),
     ...(nameTemplate !== undefined && { template: nameTemplate }),
   };

@@ -15,6 +15,7 @@ import {
   type FeatureTarget,
   type FeatureType,
   type ItemNames,
+  type TimeBase,
   type VideoIdentity,
 } from '../features/store.js';
 import { findModel } from '../hub/cache.js';
@@ -24,15 +25,16 @@ import { presetJson } from '../models/presets.js';
 import { chooseProvider } from '../runtime/providers.js';
 import type { Session } from '../runtime/session.js';
 import { windowExtent } from '../time.js';
-import type { Preset, Progress, Span } from '../types.js';
+import type { Preset, Progress } from '../types.js';
 import { openVideo, type StreamChoice } from '../video/probe.js';
 import { findTools } from '../video/tools.js';
 import { pixelDType } from '../video/resize.js';
 import { isDense } from '../video/windows.js';
 import { encodeVideo, type EncodedVideo } from './encode-video.js';
-import { shardOf, type InputItem } from './inputs.js';
+import { shardOf, type InputItem, type Shard } from './inputs.js';
 import { openModelSession } from './probe.js';
-import { errorRecord, type ErrorRecord } from './records.js';
+import { errorRecord, timeBaseOf, type ErrorRecord } from './records.js';
+import { resolveSpan, spanKey, spanOf, type SpanRequest } from './span.js';
 import { programVersion, runtimeVersion } from './versions.js';
 
 /** How much damage a video may have: none, so many error messages, any. */
@@ -54,12 +56,12 @@ export interface ExtractOptions {
   readonly adjust?: (preset: Preset) => Preset;
   /** `mean`: the preset's feature, one vector a row. `tokens`: the model's tokens. */
   readonly pool: 'mean' | 'tokens';
-  /** `clip`: one row a window. `video`: their mean, one row. */
-  readonly level: 'clip' | 'video';
+  /** `clip`: one row a window. `frame`: the same of an image model, one row a frame. `video`: the mean of all rows, one row. */
+  readonly level: 'clip' | 'frame' | 'video';
   readonly type: FeatureType;
   readonly template?: string;
   readonly stream: StreamChoice;
-  readonly span?: Span;
+  readonly span?: SpanRequest;
   readonly device: string;
   readonly threads?: number;
   /** Windows in one run; where absent 1 on the cpu, 8 elsewhere. */
@@ -75,7 +77,7 @@ export interface ExtractOptions {
   readonly timeoutMs?: number;
   readonly stallTimeoutMs?: number;
   readonly identity: 'ends' | 'content';
-  readonly shard?: { readonly index: number; readonly of: number };
+  readonly shard?: Shard;
   readonly argv: readonly string[];
   readonly signal: AbortSignal;
   readonly progress: Progress;
@@ -87,7 +89,7 @@ export type FeatureRecord = {
   readonly input: string;
   readonly id: string;
   readonly model: string;
-  readonly of: { readonly kind: 'file' };
+  readonly of: TimeBase;
   readonly path: string;
   readonly shape: readonly number[];
   readonly rows: number;
@@ -333,6 +335,15 @@ function onWindowsOf({ model: first, preset: { name, version, sampling } }: Stre
 
 /** The output that a stream writes. Throws `model.config` where it has no row of fixed size per window. */
 function outputOf(model: ModelFolder, preset: Preset, options: ExtractOptions): string {
+  if (options.level === 'frame' && !model.spec.isImage) {
+    throw new EgolensError(
+      'model.config',
+      `${model.id}: --level frame needs an image model, this one takes ${model.spec.frames} frames`,
+      {
+        try: 'family clip encodes frame by frame; `--level clip` gives a row a window',
+      },
+    );
+  }
   const output = options.pool === 'tokens' ? model.spec.tokenOutput : preset.feature;
   const shape = model.spec.outputs[output]?.shape;
   if (
@@ -412,10 +423,11 @@ function keyOf(
     settings: {
       decoder: 'decode/1',
       stream: options.stream,
-      // JSON has no infinity: a span without an end.
-      span: span === undefined ? null : [span[0], Number.isFinite(span[1]) ? span[1] : null],
+      span: spanKey(span),
+      // It stands in the meta file.
+      ...(item.of !== undefined && { of: { ...item.of } }),
       pool: options.pool,
-      level: options.level,
+      level: levelOf(options),
     },
     modelDigest: model.manifest.digest,
     output,
@@ -423,20 +435,14 @@ function keyOf(
   });
 }
 
+/** For an image model a window is a frame. */
+function levelOf({ level }: ExtractOptions): 'clip' | 'video' {
+  return level === 'frame' ? 'clip' : level;
+}
+
 /** What has to change before a video that failed is tried again unasked: itself, the recipe, or how much damage it may have. */
 function attemptOf(key: string, { decodeErrors, strict }: ExtractOptions): string {
   return sha256(canonicalText({ key, decodeErrors, strict }));
-}
-
-export function spanOf(item: InputItem, span: Span | undefined): Span | undefined {
-  const [start, end] = [item.start ?? span?.[0], item.end ?? span?.[1]];
-  if (start === undefined && end === undefined) return undefined;
-  const [from, to] = [start ?? 0, end ?? Infinity];
-  if (from >= to)
-    throw new EgolensError('usage.flag', `expected a start before the end, found ${from} and ${to}`, {
-      input: item.input,
-    });
-  return [from, to];
 }
 
 interface Outcome {
@@ -540,7 +546,7 @@ function recordOf(item: Named, { model }: Stream, target: FeatureTarget, meta: F
     input: item.input.input,
     id: item.id,
     model: model.id,
-    of: { kind: 'file' },
+    of: timeBaseOf(item.input),
     path: target.array,
     shape: meta.array.shape,
     rows: meta.array.shape[0]!,
@@ -578,13 +584,13 @@ async function extractVideo(
   const bar = options.progress.start(item.input.input, source.claimed.frames ?? undefined);
   let encoded: EncodedVideo;
   try {
-    const span = spanOf(item.input, options.span);
+    const span = await resolveSpan(spanOf(item.input, options.span), source, limits);
     encoded = await encodeVideo(source, {
       session,
       preset,
       output,
       ...(model.spec.companions && { companions: model.spec.companions.bind(model.spec) }),
-      level: options.level,
+      level: levelOf(options),
       batch: options.batch ?? (session.provider === 'cpu' ? 1 : 8),
       write: (rows) => writer.append(rows),
       limits,
@@ -608,7 +614,7 @@ async function extractVideo(
       decodeErrors: encoded.decodeErrors,
       warnings: encoded.warnings,
       clock: encoded.clock,
-      of: { kind: 'file' },
+      of: timeBaseOf(item.input),
       preset: `${preset.name}@${preset.version}`,
       pixels: preset.pixels.path,
       model: { name: model.manifest.name, digest: model.manifest.digest },

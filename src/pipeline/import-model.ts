@@ -33,6 +33,7 @@ export interface ImportOptions {
   readonly with?: Readonly<Record<string, string>>;
   /** Vocabulary of the text tower: a `tokenizer.json`, or CLIP's merges file, gzipped or plain. */
   readonly tokenizer?: string;
+  /** A label list: its path, or the name of one that comes with the program. */
   readonly labels?: string;
   readonly preset?: Preset;
   readonly name?: string;
@@ -150,10 +151,10 @@ async function checkedTokenizer(path: string, { text, family }: ModelSpec): Prom
   const file = await readSmallFile(path);
   const json = tokenizerJson(file, path);
   const { size } = openTokenizer(new TextEncoder().encode(json), path);
-  if (size > text.vocabulary) {
+  if (size !== text.vocabulary) {
     throw new EgolensError(
       'model.config',
-      `\`${path}\`: ${size} tokens; the model has ${text.vocabulary}, so that ids from ${text.vocabulary} on have no vector`,
+      `\`${path}\`: ${size} tokens; the text tower has ${text.vocabulary}, expected as many`,
       { input: path, try: 'take the vocabulary that the checkpoint was trained with' },
     );
   }
@@ -177,12 +178,25 @@ export async function presetOf(nameOrPath: string): Promise<Preset> {
   return parsePreset(value);
 }
 
-async function checkedLabels(path: string, spec: ModelSpec): Promise<JsonValue> {
+async function checkedLabels(nameOrPath: string, { classes, text, family }: ModelSpec): Promise<JsonValue> {
+  if (classes === 0) {
+    throw new EgolensError(
+      'usage.conflict',
+      `--labels \`${nameOrPath}\`: this model of family ${family} has no classes`,
+      {
+        try:
+          text === undefined
+            ? 'leave it out'
+            : 'leave it out; `egolens recognize --zero-shot --labels LIST` takes the names as texts',
+      },
+    );
+  }
+  const path = await labelsPath(nameOrPath);
   const labels = await readLabels(path);
-  if (labels.length !== spec.classes) {
+  if (labels.length !== classes) {
     throw new EgolensError(
       'model.config',
-      `\`${path}\`: ${labels.length} labels; the model has ${spec.classes} classes`,
+      `\`${nameOrPath}\`: ${labels.length} labels; the model has ${classes} classes`,
       {
         try: 'take the list that the checkpoint was trained with',
       },

@@ -2,7 +2,7 @@
 import { dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { asEgolensError, EgolensError, exitCodes } from '../errors.js';
-import { featureKey, videoIdentity, type VideoIdentity } from '../features/store.js';
+import { featureKey, videoIdentity, type TimeBase, type VideoIdentity } from '../features/store.js';
 import { holderText, removeDeadTemporaries, tryLock, type Lock } from '../features/locks.js';
 import { makeFolder, pathExists } from '../files.js';
 import { chooseProvider } from '../runtime/providers.js';
@@ -19,9 +19,10 @@ import { blockRows, byPath, rowsOf, type IndexItem, type IndexSettings } from '.
 import { unitHalves } from '../search/vectors.js';
 import type { Progress, Rational, Span } from '../types.js';
 import { findTools } from '../video/tools.js';
-import { concernsRun, spanOf } from './extract.js';
+import { concernsRun } from './extract.js';
 import type { InputItem } from './inputs.js';
-import { errorRecord, type ErrorRecord } from './records.js';
+import { errorRecord, timeBaseOf, type ErrorRecord } from './records.js';
+import { spanKey, spanOf } from './span.js';
 import { openWindowEncoder, settingsOf, type WindowEncoder, type WindowPlan } from './window-vectors.js';
 
 /** What decides a run of `indexLibrary`. */
@@ -53,7 +54,7 @@ export type IndexedRecord = {
   readonly input: string;
   readonly id: string;
   readonly model: string;
-  readonly of: { readonly kind: 'file' };
+  readonly of: TimeBase;
   readonly state: 'encoded' | 'kept' | 'removed';
   readonly rows: number;
   readonly key: string;
@@ -217,7 +218,7 @@ function keyOf(video: VideoIdentity, span: Span | undefined, { model, preset, st
     settings: {
       decoder: 'decode/1',
       stream,
-      span: span === undefined ? null : [span[0], Number.isFinite(span[1]) ? span[1] : null],
+      span: spanKey(span),
       form: 'unit-half/1',
     },
     modelDigest: model.manifest.digest,

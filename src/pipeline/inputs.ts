@@ -6,8 +6,11 @@ import { addAbortSignal, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { minimatch } from 'minimatch';
 import { EgolensError, asEgolensError } from '../errors.js';
+import { hostId } from '../features/locks.js';
+import type { TimeBase } from '../features/store.js';
 import { seededRandom } from '../random.js';
-import type { Seconds } from '../types.js';
+import type { Progress, Seconds } from '../types.js';
+import type { Ego4dSelection } from './ego4d-inputs.js';
 
 /** One video to work on, or the reason why an argument is none. */
 export interface InputItem {
@@ -21,6 +24,8 @@ export interface InputItem {
   readonly name?: string;
   readonly start?: Seconds;
   readonly end?: Seconds;
+  /** Whose seconds its are, where they are not those of a file of one's own. */
+  readonly of?: TimeBase;
   readonly error?: EgolensError;
 }
 
@@ -37,11 +42,23 @@ export interface InputOptions {
   readonly include?: readonly string[];
   readonly exclude?: readonly string[];
   readonly maxDepth?: number;
+  /** Videos of Ego4D in place of arguments. */
+  readonly ego4d?: Ego4dSelection;
+  /** Videos outside of these lengths, as their headers claim, are left out; what cannot be told stays. */
+  readonly durations?: DurationRange;
   readonly limit?: number;
   readonly shuffle?: number;
   readonly stdin?: NodeJS.ReadableStream;
   /** Ends the waiting for standard input. */
   readonly signal?: AbortSignal;
+  /** Hears how many were left out. */
+  readonly progress?: Progress;
+}
+
+/** Lengths of videos that are wanted, both ends included. */
+export interface DurationRange {
+  readonly min?: Seconds;
+  readonly max?: Seconds;
 }
 
 /** Endings that folders are searched for. */
@@ -59,19 +76,28 @@ export interface InputList extends AsyncDisposable {
  * Lists inputs: files, folders (recursive, in byte order of their paths), patterns, `@FILE` lists, `-` for a list on standard input,
  * `video:-` for one video's bytes there. An argument that does not exist becomes an item with an error, so that the others go on.
  *
- * @throws EgolensError usage.flag when nothing was given, input.not_found for a list file that is not there; the reason of the signal
+ * @throws EgolensError usage.flag when nothing was given, input.not_found for a list file that is not there, what `ego4dInputs` throws;
+ *   the reason of the signal
  */
 export async function listInputs(args: readonly string[], options: InputOptions = {}): Promise<InputList> {
-  if (args.length === 0) {
+  if (args.length > 0 && options.ego4d !== undefined) {
+    throw new EgolensError('usage.conflict', `--ego4d names the videos; expected no PATH, found \`${args[0]!}\``);
+  }
+  if (args.length === 0 && options.ego4d === undefined) {
     throw new EgolensError('usage.flag', 'no input; expected files, folders, @LIST or - for a list on standard input');
   }
   const spool: { folder?: string } = {};
-  const items: InputItem[] = [];
+  let items: InputItem[] = [];
   const dispose = async (): Promise<void> => {
     if (spool.folder !== undefined) await rm(spool.folder, { recursive: true, force: true });
   };
   try {
     for (const argument of args) items.push(...(await expand(argument, options, spool)));
+    if (options.ego4d !== undefined) {
+      const { ego4dInputs } = await import('./ego4d-inputs.js');
+      items.push(...(await ego4dInputs(options.ego4d)));
+    }
+    if (options.durations !== undefined) items = await withinDurations(items, options.durations, options);
   } catch (error) {
     await dispose();
     // A stream that was aborted says only that.
@@ -84,16 +110,46 @@ export async function listInputs(args: readonly string[], options: InputOptions 
   return { items: chosen, [Symbol.asyncDispose]: dispose };
 }
 
-/** The part of a list that belongs to shard `index` of `of`. */
-export function shardOf<T>(
-  items: readonly T[],
-  shard: { readonly index: number; readonly of: number } | undefined,
-): readonly T[] {
-  return shard === undefined ? items : items.filter((_, i) => i % shard.of === shard.index);
+/** The items whose header claims a length within the range. A few headers are read at once: each waits for a process. */
+async function withinDurations(
+  items: readonly InputItem[],
+  { min = 0, max = Infinity }: DurationRange,
+  { signal, progress }: InputOptions,
+): Promise<InputItem[]> {
+  const { openVideo } = await import('../video/probe.js');
+  const kept: InputItem[] = [];
+  const atOnce = 4;
+  for (let first = 0; first < items.length; first += atOnce) {
+    signal?.throwIfAborted();
+    const some = items.slice(first, first + atOnce);
+    const lengths = await Promise.all(
+      some.map(async ({ path, error }) => {
+        // What cannot be read is reported by the work itself.
+        const video = error === undefined ? await openVideo(path, { signal }).catch(() => undefined) : undefined;
+        return video?.claimed.duration ?? undefined;
+      }),
+    );
+    kept.push(...some.filter((_, i) => lengths[i] === undefined || (lengths[i] >= min && lengths[i] <= max)));
+  }
+  signal?.throwIfAborted();
+  const left = items.length - kept.length;
+  if (left > 0) progress?.note(`${left} of ${items.length} videos left out: shorter or longer than was asked for`);
+  return kept;
 }
 
-/** `2/8` -> the third of eight parts: indexes count from 0. */
-export function parseShard(text: string): { readonly index: number; readonly of: number } {
+/** A process's part of a list: every `of`-th item from `index` on; or with `auto` all, in an order of its own, and locks decide. */
+export type Shard = { readonly index: number; readonly of: number } | 'auto';
+
+/** The part of a list that belongs to a shard. */
+export function shardOf<T>(items: readonly T[], shard: Shard | undefined): readonly T[] {
+  if (shard === undefined) return items;
+  // Processes that walk in one order meet at every lock; what they write does not depend on the order.
+  if (shard === 'auto') return seededRandom(process.pid, hostId()).shuffle([...items]);
+  return items.filter((_, i) => i % shard.of === shard.index);
+}
+
+/** `2/8` -> the third of eight parts: indexes count from 0. `auto` where the caller's work is under locks. */
+export function parseShard(text: string): Exclude<Shard, 'auto'> {
   const match = /^(\d{1,6})\/(\d{1,6})$/.exec(text);
   const [index, of] = [Number(match?.[1]), Number(match?.[2])];
   if (!match || of === 0 || index >= of) {

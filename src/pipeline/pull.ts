@@ -21,7 +21,7 @@ import { fetchHubFile, findHubFile, hubFolder, type HubFile } from '../hub/repos
 import { jsonText } from '../json.js';
 import { openModelFolder, type ModelFolder } from '../models/folder.js';
 import type { Progress } from '../types.js';
-import { importModel, labelsPath, presetOf } from './import-model.js';
+import { importModel, presetOf } from './import-model.js';
 
 /** How a checkpoint is fetched and where it goes. */
 export interface PullOptions {
@@ -312,7 +312,9 @@ async function fromHub(source: HubSource, origin: Origin, entry: CatalogueEntry)
   });
 }
 
-function placeInHub({ repository, revision, file }: HubFile): string {
+/** Where a copied file would be found; undefined for a branch, which leads nowhere before a `refs` file names its commit. */
+function placeInHub({ repository, revision, file }: HubFile): string | undefined {
+  if (!/^[0-9a-f]{40}$/.test(revision)) return undefined;
   return join(hubFolder(), `models--${repository.replace('/', '--')}`, 'snapshots', revision, file);
 }
 
@@ -327,12 +329,12 @@ async function locked<T>(key: string, work: () => Promise<T>): Promise<T> {
   return await work();
 }
 
-function notCached({ name }: CatalogueEntry, place: string): EgolensError {
+function notCached({ name }: CatalogueEntry, place: string | undefined): EgolensError {
   return new EgolensError(
     'model.not_found',
     `\`${name}\`: not in the cache, and --offline (or EGOLENS_OFFLINE) forbids to fetch it`,
     {
-      try: `copy the file to \`${place}\`, or name its folder with \`--from DIR\``,
+      try: `${place === undefined ? '' : `copy the file to \`${place}\`, or `}name the folder of a copy with \`--from DIR\``,
     },
   );
 }
@@ -427,7 +429,7 @@ async function importEntry(
       licence: entry.licence,
       signal,
       progress,
-      ...(entry.labels !== null && { labels: await labelsPath(entry.labels) }),
+      ...(entry.labels !== null && { labels: entry.labels }),
       ...(entry.preset !== null && { preset: await presetOf(entry.preset) }),
       ...(tokenizer !== undefined && { tokenizer }),
       ...(output !== undefined && { output: resolve(output) }),

@@ -16,7 +16,7 @@ import { recognizeDefaults, type RecognizeFlags } from './recognize-options.js';
 import { recognize, type LabelRecord, type RecognizeSummary } from './recognize.js';
 import { makeSeededModel } from './seeded-model.js';
 import { classVectors } from './text-encoder.js';
-import { makeToyTwoTower } from './toy-two-tower.js';
+import { makeToyTwoTower } from '../../test/toy-two-tower.js';
 
 /** What `recognize` says is held against the model's own outputs and arithmetic written out here. */
 

@@ -1,13 +1,13 @@
 import { asEgolensError, exitCodes } from '../errors.js';
 import { sha256 } from '../files.js';
-import { planNames, videoIdentity, type VideoIdentity } from '../features/store.js';
+import { planNames, videoIdentity, type TimeBase, type VideoIdentity } from '../features/store.js';
 import { findModel } from '../hub/cache.js';
 import { canonicalText, float, type Float } from '../json.js';
 import { openModelFolder, type ModelFolder } from '../models/folder.js';
 import { chooseProvider } from '../runtime/providers.js';
 import type { Session } from '../runtime/session.js';
 import { rationalNumber } from '../time.js';
-import type { Preset, Progress, Rational, RowTime, Seconds, Span, Tensor } from '../types.js';
+import type { Preset, Progress, Rational, RowTime, Seconds, Tensor } from '../types.js';
 import { openVideo, type StreamChoice, type VideoSource } from '../video/probe.js';
 import { findTools } from '../video/tools.js';
 import { windowLayout } from '../video/windows.js';
@@ -22,12 +22,13 @@ import {
   type ScoredLabel,
 } from './class-scores.js';
 import { encodeVideo, type EncodedVideo } from './encode-video.js';
-import { checkDamage, concernsRun, inParallel, inputOf, spanOf, type DecodeErrorPolicy } from './extract.js';
+import { checkDamage, concernsRun, inParallel, inputOf, type DecodeErrorPolicy } from './extract.js';
 import { shardOf, type InputItem } from './inputs.js';
 import { openModelSession } from './probe.js';
 import { keptRecords, refuseForeign, writeRecords, type RecordFacts, type RecordTarget } from './record-files.js';
 import { recognitionPreset, type RecipeOptions } from './recognize-recipe.js';
-import { errorRecord, type ErrorRecord } from './records.js';
+import { errorRecord, timeBaseOf, type ErrorRecord } from './records.js';
+import { resolveSpan, spanKey, spanOf, type SpanRequest } from './span.js';
 import { classVectors, textTowerOf } from './text-encoder.js';
 import { programVersion, runtimeVersion } from './versions.js';
 
@@ -52,7 +53,7 @@ export interface RecognizeOptions extends RecipeOptions {
   /** A file a video; records come back in any case. */
   readonly output?: RecognizeOutput;
   readonly stream: StreamChoice;
-  readonly span?: Span;
+  readonly span?: SpanRequest;
   readonly device: string;
   readonly threads?: number;
   /** Windows in one run; where absent 1 on the cpu, 8 elsewhere. */
@@ -90,7 +91,7 @@ export type LabelRecord = {
   readonly input: string;
   readonly id: string;
   readonly model: string;
-  readonly of: { readonly kind: 'file' };
+  readonly of: TimeBase;
   readonly start: Float;
   readonly end: Float;
   readonly label: string;
@@ -325,8 +326,8 @@ function keyOf(item: InputItem, video: VideoIdentity, { options, model, preset, 
       output: classes.output,
       classes: sha256(canonicalText(classes.key)),
       settings: { decoder: 'decode/1', stream, per, top, minScore, merge, ending: output?.ending },
-      // JSON has no infinity: a span without an end.
-      span: span === undefined ? null : [span[0], Number.isFinite(span[1]) ? span[1] : null],
+      span: spanKey(span),
+      ...(item.of !== undefined && { of: { ...item.of } }),
     }),
   );
 }
@@ -356,7 +357,7 @@ async function recognizeVideo(
   const labeller = new Labeller(run, crops);
   let encoded: EncodedVideo;
   try {
-    const span = spanOf(item, options.span);
+    const span = await resolveSpan(spanOf(item, options.span), source, limits);
     encoded = await encodeVideo(source, {
       session,
       preset,
@@ -387,7 +388,7 @@ async function recognizeVideo(
       input: item.input,
       id: isWhole ? id : `${id}#${one.index}`,
       model: model.id,
-      of: { kind: 'file' },
+      of: timeBaseOf(item),
       start: float(one.start),
       end: float(one.end),
       label: classes.names[one.label]!, // as many names as classes
@@ -403,7 +404,7 @@ async function recognizeVideo(
     frames: { claimed: source.claimed.frames, decoded },
     decodeErrors,
     warnings,
-    of: { kind: 'file' } as const,
+    of: timeBaseOf(item),
     preset: `${preset.name}@${preset.version}`,
     pixels: preset.pixels.path,
     model: { name: model.manifest.name, digest: model.manifest.digest },

@@ -1,4 +1,5 @@
 /** Files of records, one a video, each with a meta file: what is complete is kept, what is not ours is never replaced unasked. */
+import { rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { assertValid } from '../check.js';
 import { EgolensError } from '../errors.js';
@@ -40,13 +41,14 @@ export async function refuseForeign(target: RecordTarget): Promise<void> {
 }
 
 /**
- * Writes meta file and file, in this order, each atomically: a run that is killed between them leaves nothing that counts as complete,
- * and nothing that a next run would take for somebody else's.
+ * Removes an older file, writes meta file and file, in this order, each atomically: a run that is killed between them leaves nothing
+ * that counts as complete, and nothing that a next run would take for somebody else's.
  */
 export async function writeRecords(target: RecordTarget, text: string, facts: RecordFacts): Promise<void> {
   await makeFolder(dirname(target.path));
   const file = { bytes: Buffer.byteLength(text), sha256: sha256(text) };
   const meta = { schema: 'egolens.records-meta/1', ...facts, startOffset: float(facts.startOffset), file };
+  await rm(target.path, { force: true });
   await writeFileAtomic(target.meta, `${jsonText(meta, 2)}\n`);
   await writeFileAtomic(target.path, text);
 }

@@ -13,7 +13,7 @@ import { parseClip } from './search.js';
 import { parseGranularity } from './window-vectors.js';
 
 const width = 16;
-const rows = 2 * blockRows + 100;
+const rows = 4 * blockRows + 100;
 let folder: string;
 let path: string;
 let view: DataView;
@@ -60,10 +60,10 @@ function queryOf(seed: number): Float32Array {
 }
 
 describe('scores of an index', () => {
-  const blockBytes = blockRows * width * 2;
+  const runBytes = 2 * blockRows * width * 2;
   test.each([
-    ['no block stays', 0],
-    ['one block stays, the others are read', blockBytes],
+    ['nothing stays', 0],
+    ['one run stays, the others are read', runBytes],
     ['all stay', Infinity],
   ])('%s in memory: query after query every row has its product', async (_, maxMemory) => {
     await using index = await openIndex(path);
@@ -71,7 +71,7 @@ describe('scores of an index', () => {
     for (const seed of [1, 2, 3]) {
       const query = queryOf(seed);
       const scores = await scorer.scores(query);
-      expect(scores.map(({ length }) => length)).toEqual([blockRows, blockRows, 100]);
+      expect(scores.map(({ length }) => length)).toEqual([...Array<number>(4).fill(blockRows), 100]);
       let worst = 0;
       scores.forEach((block, i) => {
         block.forEach(

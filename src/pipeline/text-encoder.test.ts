@@ -7,11 +7,11 @@ import { EgolensError } from '../errors.js';
 import type { ModelFolder } from '../models/folder.js';
 import { tensor } from '../tensor.js';
 import { clipTokenizerJson } from '../text/tokenizer.js';
-import { toyMerges, toyTokenizer } from '../text/toy-tokenizer.js';
+import { toyMerges, toyTokenizer } from '../../test/toy-tokenizer.js';
 import type { Progress, Tensor } from '../types.js';
 import { openTextSession } from './probe.js';
 import { classVectors, openTextEncoder, unitRows, type TextEncoder } from './text-encoder.js';
-import { makeToyTwoTower } from './toy-two-tower.js';
+import { makeToyTwoTower } from '../../test/toy-two-tower.js';
 
 const base = mkdtempSync(join(tmpdir(), 'egolens-texts-'));
 const cache = join(base, 'cache', 'text');

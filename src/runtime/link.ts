@@ -206,12 +206,14 @@ function copied(feeds: Feeds): Feeds {
 /** Cells of the workers that live. Module state, because the process has one end. */
 const watched = new Set<Int32Array>();
 
-function watchExit(cells: Int32Array): void {
+/** From now on the process waits for this worker before it ends, if the worker is inside the runtime then. */
+export function watchExit(cells: Int32Array): void {
   if (watched.size === 0) process.on('exit', settleBeforeExit);
   watched.add(cells);
 }
 
-function unwatchExit(cells: Int32Array): void {
+/** The worker has ended. */
+export function unwatchExit(cells: Int32Array): void {
   watched.delete(cells);
   if (watched.size === 0) process.off('exit', settleBeforeExit);
 }

@@ -2,9 +2,9 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { zeros } from '../tensor.js';
 import type { Tensor } from '../types.js';
 import { firstNotFinite } from './finite.js';
+import { guarded } from './guard.js';
 import {
   cell,
-  state,
   stop,
   type Feeds,
   type FromWorker,
@@ -28,21 +28,10 @@ const post = (message: FromWorker, transfer: readonly ArrayBuffer[] = []): void 
   port.postMessage(message, transfer);
 };
 
-/** Runs `body`, which calls into the runtime; undefined when it must not start any more. */
-async function guarded<T>(least: number, body: () => Promise<T>): Promise<T | undefined> {
-  Atomics.store(cells, cell.state, state.busy);
-  try {
-    return Atomics.load(cells, cell.stop) >= least ? undefined : await body();
-  } finally {
-    Atomics.store(cells, cell.state, state.idle);
-    Atomics.notify(cells, cell.state);
-  }
-}
-
 async function open(): Promise<NativeSession | undefined> {
   if (program.kind === 'sleep') return sleeper(program);
   const { openNative } = await import('./native.js');
-  return await guarded(stop.queued, () => openNative(program));
+  return await guarded(cells, stop.queued, () => openNative(program));
 }
 
 function sleeper({ milliseconds, inputs, outputs }: SleepProgram): NativeSession {
@@ -80,7 +69,7 @@ async function run(session: NativeSession, request: ToWorker & { type: 'run' }):
   };
   Atomics.store(cells, cell.running, id);
   try {
-    const outputs = await guarded(stop.queued, () => session.run(feeds, fetch));
+    const outputs = await guarded(cells, stop.queued, () => session.run(feeds, fetch));
     const fault = outputs && finite ? faultOf(outputs) : undefined;
     if (!outputs) answer({ outcome: 'skipped' });
     else if (fault) answer({ outcome: 'not-finite', fault });
@@ -129,7 +118,7 @@ async function main(): Promise<void> {
       held.delete(message.id);
       return;
     }
-    if (session) await guarded(stop.all, session.release);
+    if (session) await guarded(cells, stop.all, session.release);
     port.close();
   };
   try {

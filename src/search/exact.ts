@@ -36,27 +36,67 @@ export interface BestOptions {
 export async function bestRows(scores: readonly Float32Array[], options: BestOptions): Promise<readonly FoundRow[]> {
   const { query, top, around } = options;
   const band = 2 * scoreError(query);
-  const most = scores.map(largest);
   const exact = new ExactScores(options);
+  await exact.compute(foreseenRows(scores, band, options));
+  const candidates = new Candidates(scores, band);
   const found: FoundRow[] = [];
   while (found.length < top) {
-    const best = largest(Float32Array.from(most));
-    if (best === -Infinity) break;
-    const rows: number[] = [];
-    most.forEach((value, block) => {
-      if (value < best - band) return;
-      scores[block]!.forEach((score, i) => {
-        if (score >= best - band) rows.push(block * blockRows + i);
-      });
-    });
+    const rows = candidates.next();
+    if (rows.length === 0) break;
     const answer = await exact.best(rows);
     found.push(answer);
-    const [first, end] = around(answer.row);
-    for (let row = first; row < end; row++) scores[Math.floor(row / blockRows)]![row % blockRows] = -Infinity;
-    for (let block = Math.floor(first / blockRows); block * blockRows < end; block++)
-      most[block] = largest(scores[block]!);
+    candidates.drop(...around(answer.row));
   }
   return found;
+}
+
+/** Rows that will be asked for in double if float32 orders them right: read together, they cost one wait instead of one a hit. */
+function foreseenRows(scores: readonly Float32Array[], band: number, { top, around }: BestOptions): readonly number[] {
+  const copies = scores.map((block) => block.slice());
+  const candidates = new Candidates(copies, band);
+  const foreseen = new Set<number>();
+  for (let i = 0; i < top; i++) {
+    const rows = candidates.next();
+    if (rows.length === 0) break;
+    for (const row of rows) foreseen.add(row);
+    const scoreOf = (row: number): number => copies[Math.floor(row / blockRows)]![row % blockRows]!; // rows are of the blocks
+    candidates.drop(...around(rows.reduce((best, row) => (scoreOf(row) > scoreOf(best) ? row : best))));
+  }
+  return [...foreseen].sort((a, b) => a - b);
+}
+
+/** Rows by their scores in float32; those that are dropped become -Infinity. */
+class Candidates {
+  readonly #most: Float32Array;
+
+  constructor(
+    private readonly scores: readonly Float32Array[],
+    private readonly band: number,
+  ) {
+    this.#most = Float32Array.from(scores, largest);
+  }
+
+  /** Those that float32 cannot tell from the best, in rising order; none when all are dropped. */
+  next(): number[] {
+    const best = largest(this.#most);
+    const rows: number[] = [];
+    if (best === -Infinity) return rows;
+    const least = best - this.band;
+    this.#most.forEach((most, block) => {
+      if (most < least) return;
+      const scores = this.scores[block]!; // a most a block
+      for (let i = 0; i < scores.length; i++) if (scores[i]! >= least) rows.push(block * blockRows + i);
+    });
+    return rows;
+  }
+
+  /** Rows [first, end) are no candidates any more. */
+  drop(first: number, end: number): void {
+    for (let row = first; row < end; row++) this.scores[Math.floor(row / blockRows)]![row % blockRows] = -Infinity;
+    for (let block = Math.floor(first / blockRows); block * blockRows < end; block++) {
+      this.#most[block] = largest(this.scores[block]!); // rows are of the blocks
+    }
+  }
 }
 
 /**
@@ -76,6 +116,9 @@ function largest(values: Float32Array): number {
   return best;
 }
 
+/** Ranges of rows that are read at once. */
+const readsAtOnce = 64;
+
 /** Scores in double, each computed once. */
 class ExactScores {
   readonly #known = new Map<number, number>();
@@ -84,7 +127,7 @@ class ExactScores {
 
   /** The best of some rows in rising order, of equal ones the first. */
   async best(rows: readonly number[]): Promise<FoundRow> {
-    await this.#compute(rows.filter((row) => !this.#known.has(row)));
+    await this.compute(rows.filter((row) => !this.#known.has(row)));
     let best: FoundRow | undefined;
     for (const row of rows) {
       const score = this.#known.get(row)!; // just computed
@@ -94,18 +137,24 @@ class ExactScores {
     return best;
   }
 
-  /** Neighbours are read together: equal rows are normally a still scene. */
-  async #compute(rows: readonly number[]): Promise<void> {
-    const { query, vectors } = this.options;
-    for (let i = 0; i < rows.length;) {
-      const first = rows[i]!;
-      let count = 1;
-      while (count < blockRows && rows[i + count] === first + count) count++;
-      const bytes = new Uint8Array(count * query.length * 2);
-      await vectors.readRows(first, bytes);
-      const view = new DataView(bytes.buffer);
-      for (let k = 0; k < count; k++) this.#known.set(first + k, exactScore(query, view, k));
-      i += count;
+  /** Rows in rising order; neighbours are read together: equal rows are normally a still scene. */
+  async compute(rows: readonly number[]): Promise<void> {
+    const ranges: { first: number; count: number }[] = [];
+    for (const row of rows) {
+      const range = ranges.at(-1);
+      if (range !== undefined && range.first + range.count === row && range.count < blockRows) range.count++;
+      else ranges.push({ first: row, count: 1 });
     }
+    for (let i = 0; i < ranges.length; i += readsAtOnce) {
+      await Promise.all(ranges.slice(i, i + readsAtOnce).map((range) => this.#computeRange(range)));
+    }
+  }
+
+  async #computeRange({ first, count }: { readonly first: number; readonly count: number }): Promise<void> {
+    const { query, vectors } = this.options;
+    const bytes = new Uint8Array(count * query.length * 2);
+    await vectors.readRows(first, bytes);
+    const view = new DataView(bytes.buffer);
+    for (let k = 0; k < count; k++) this.#known.set(first + k, exactScore(query, view, k));
   }
 }

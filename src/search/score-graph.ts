@@ -3,8 +3,8 @@ import { GraphBuilder, type Graph } from '../graph/builder.js';
 import { cast, matMul } from '../graph/layers.js';
 
 /**
- * `rows` float16 [rows, width] times `query` float32 [width, queries] -> `scores` float32 [rows, queries]. Cast and MatMul over a block
- * at a time: the widened rows of 4096 x 512 are 8 MiB, which stay in the cache until the product has read them.
+ * `rows` float16 [rows, width] times `query` float32 [width, queries] -> `scores` float32 [rows, queries]. Run it over a few thousand rows
+ * at a time: the widened ones of 8192 x 512 are 16 MiB, which stay in the cache until the product has read them.
  */
 export function scoreGraph(width: number): Graph {
   const g = new GraphBuilder(`scores-${width}`);

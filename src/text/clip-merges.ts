@@ -123,7 +123,7 @@ export function clipTokenizerJson(file: Uint8Array, name: string): string {
   return `${text}\n`;
 }
 
-/** The text of a merges file, or undefined where the bytes are something else. */
+/** Does a file begin as a merges file does: gzipped, or with its `#version` line? */
 export function isMergesFile(file: Uint8Array): boolean {
   const head = Buffer.from(file.subarray(0, 200)).toString('latin1');
   return isGzip(file) || (!head.trimStart().startsWith('{') && head.includes('#version'));

@@ -7,7 +7,7 @@ import { EgolensError } from '../errors.js';
 import { packageRoot } from '../files.js';
 import { cleanText, unescapeHtml } from './clean.js';
 import { clipTokenizerJson, isClipVocabulary, openTokenizer, tokenizerJson } from './tokenizer.js';
-import { toyMerges, toyTokenizer, toyTokenizerJson, toyVocabulary } from './toy-tokenizer.js';
+import { toyMerges, toyTokenizer, toyTokenizerJson, toyVocabulary } from '../../test/toy-tokenizer.js';
 
 const toy = toyTokenizer();
 const other = toyTokenizer();

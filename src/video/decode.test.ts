@@ -91,6 +91,20 @@ describe('resampling', () => {
     }
   });
 
+  test.each(Object.keys(clips))('a whole clip has no decoding errors, whatever is picked of it: %s', async (name) => {
+    if (name.includes('skipped')) return;
+    const source = await openVideo(clips[name]!());
+    const small = planPicture({ ...whole, size: 16 }, source.width, source.height).picture;
+    expect(small.lattice).toBeDefined();
+    const full = { width: source.width, height: source.height };
+    for (const plan of [{ picture: small }, { picture: small, take: [1, 2, 9] }, { picture: full }]) {
+      const samples = decodeSamples(source, { rate: 'source', ...plan });
+      let next = await samples.next();
+      while (next.done !== true) next = await samples.next();
+      expect(next.value).toMatchObject({ decodeErrors: 0 });
+    }
+  });
+
   test('keeps the times of a variable rate', async () => {
     const { times } = await decodeTimes(await openVideo(join(folder, 'd.mkv')));
     times.forEach((time, n) => {

@@ -356,8 +356,10 @@ function filterChain(
       filters.push(`crop=${kept.width}:${kept.height}:${kept.x}:${kept.y}`);
     }
   }
-  // The maps are stills of time 0: what comes before them would pass unmapped.
-  if (lattice !== undefined) filters.push('setpts=N[frames];[frames][1:v][2:v]remap', 'format=rgb24');
+  // Times are known by now. From here they only grow, by more than the step of any frame rate: frames that round to one step are
+  // errors to the raw output. From 0 on, because the maps are stills of time 0: what comes before them would pass unmapped.
+  filters.push('settb=1000', 'setpts=N');
+  if (lattice !== undefined) filters.push('null[frames];[frames][1:v][2:v]remap', 'format=rgb24');
   filters.push(mark(pipeMark));
   return { filters: filters.join(','), sourceMark, pipeMark };
 }

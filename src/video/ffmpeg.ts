@@ -27,7 +27,7 @@ export interface RunLimits {
 export const defaultStallTimeoutMs = 60_000;
 
 /** Limits and the end of one child. */
-interface Watch {
+export interface Watch {
   /** Settles when the process is gone, never rejects. */
   readonly gone: Promise<Exit>;
   /** Why we ended it, or why it could not start. */
@@ -40,7 +40,8 @@ interface Watch {
   waiting(active: boolean): void;
 }
 
-function watchChild(child: ChildProcess, name: string, limits: RunLimits): Watch {
+/** Watches a child that was just started. */
+export function watchChild(child: ChildProcess, name: string, limits: RunLimits): Watch {
   const stallMs = limits.stallTimeoutMs ?? defaultStallTimeoutMs;
   let failure: EgolensError | undefined;
   let isGone = false;
@@ -159,7 +160,8 @@ export async function runFfprobe(
   return { messages: log };
 }
 
-function consumeLines(stream: NodeJS.ReadableStream, onLine: (line: string) => void): Promise<void> {
+/** Each line of a stream; resolves when it is closed. */
+export function consumeLines(stream: NodeJS.ReadableStream, onLine: (line: string) => void): Promise<void> {
   return new Promise((done) => {
     const lines = createInterface({ input: stream, crlfDelay: Infinity });
     lines.on('line', onLine);

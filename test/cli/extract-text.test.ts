@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readNpy } from '../../src/checkpoint/npy.js';
 import { openFileSource } from '../../src/files.js';
-import { makeToyTwoTower } from '../../src/pipeline/toy-two-tower.js';
+import { makeToyTwoTower } from '../toy-two-tower.js';
 import { filesBelow, records, run, workFolder } from './program.js';
 
 const base = mkdtempSync(join(tmpdir(), 'egolens-text-model-'));

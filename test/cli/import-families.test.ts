@@ -13,7 +13,7 @@ import { importModel, type ImportOptions } from '../../src/pipeline/import-model
 import { graphsOf } from '../../src/pipeline/model-writer.js';
 import { verifyModels } from '../../src/pipeline/models.js';
 import { defaultSeededModel, makeSeededModel } from '../../src/pipeline/seeded-model.js';
-import { toyTokenizerJson } from '../../src/text/toy-tokenizer.js';
+import { toyTokenizerJson } from '../toy-tokenizer.js';
 import type { StateDict } from '../../src/types.js';
 import { discoverCases } from '../golden/cases.js';
 import { readWeights, writeWeights, type Weights } from './models.js';

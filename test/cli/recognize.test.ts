@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { readPreset } from '../../src/models/presets.js';
 import { makeSeededModel } from '../../src/pipeline/seeded-model.js';
-import { makeToyTwoTower } from '../../src/pipeline/toy-two-tower.js';
+import { makeToyTwoTower } from '../toy-two-tower.js';
 import { clip, egolens, inShell, temporaryFolder, type CommandEnd } from './command.js';
 import { filesBelow, records, type Row } from './program.js';
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { makeSeededModel } from '../../src/pipeline/seeded-model.js';
-import { toyTokenizerJson, toyVocabulary } from '../../src/text/toy-tokenizer.js';
+import { toyTokenizerJson, toyVocabulary } from '../toy-tokenizer.js';
 import { findTools } from '../../src/video/tools.js';
 import { clip, egolens, temporaryFolder } from './command.js';
 import { hasSharedVideos, records, sharedVideos, unlessShared, type Row } from './program.js';
@@ -124,7 +124,7 @@ describe('search', () => {
     const args = ['search', '--by-clip', 'library/fractal.mp4:2-4', '--index', 'lib.egx', ...cpu];
     const { code, stdout, stderr } = await run(...args);
     expect(code).toBe(0);
-    expect(stderr).toContain('is untrained');
+    expect(stderr).toContain('warning model.untrained: videomae-nano-untrained@');
     const hits = await rowsOf(stdout);
     expect(hits[0]).toMatchObject({
       schema: 'egolens.hit/1',

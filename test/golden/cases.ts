@@ -13,9 +13,12 @@ export interface GoldenCase {
   readonly path: string;
 }
 
+/** The part of the data that is in the repository. */
+export const ownGolden = join(packageRoot, 'fixtures', 'golden');
+
 export const goldenFolder =
   process.env['EGOLENS_GOLDEN_DIR'] ??
-  [join(packageRoot, '..', 'shared', 'golden'), join(packageRoot, 'fixtures', 'golden')].find((path) =>
+  [join(packageRoot, '..', 'shared', 'golden'), ownGolden].find((path) =>
     existsSync(path),
   );
 

@@ -6,4 +6,4 @@ import { parityTests } from './parity.js';
 if (goldenFolder === undefined || !existsSync(goldenFolder)) {
   throw new Error(`no golden data at ${goldenFolder ?? 'any known place'}; set EGOLENS_GOLDEN_DIR`);
 }
-parityTests(goldenFolder, true);
+parityTests(goldenFolder);

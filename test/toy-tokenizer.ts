@@ -1,6 +1,6 @@
-/** A vocabulary of CLIP's kind that is small enough to be made on the spot: for tests, and for seeded models. */
-import { clipTokenizerJson } from './clip-merges.js';
-import { openTokenizer, type Tokenizer } from './tokenizer.js';
+/** A vocabulary of CLIP's kind that is small enough to be made on the spot: for tests. */
+import { clipTokenizerJson } from '../src/text/clip-merges.js';
+import { openTokenizer, type Tokenizer } from '../src/text/tokenizer.js';
 
 /** A merges file with five merges: ids 512 to 516 are `th`, `the</w>`, `in`, `ing</w>` and `on</w>`. */
 export const toyMerges = '#version: 0.2\nt h\nth e</w>\ni n\nin g</w>\no n</w>\n';

@@ -2,9 +2,9 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openModelFolder, type ModelFolder } from '../models/folder.js';
-import { toyTokenizerJson, toyVocabulary } from '../text/toy-tokenizer.js';
-import { makeSeededModel } from './seeded-model.js';
+import { openModelFolder, type ModelFolder } from '../src/models/folder.js';
+import { toyTokenizerJson, toyVocabulary } from './toy-tokenizer.js';
+import { makeSeededModel } from '../src/pipeline/seeded-model.js';
 
 const towers = {
   /** One image of 32 pixels; texts of at most 12 tokens, longer ones are refused. */

@@ -1,0 +1,167 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { createRequire } from 'node:module';
+import type * as Ort from 'onnxruntime-node';
+import type { Tensor } from '../types.js';
+import { firstNotFinite } from './finite.js';
+import { guarded } from './guard.js';
+import { stop } from './protocol.js';
+import type {
+  FloatsByName,
+  FromTrainingWorker,
+  TensorsByName,
+  ToTrainingWorker,
+  TrainingRequest,
+  TrainingRun,
+  TrainingStart,
+} from './training-protocol.js';
+
+/**
+ * The program of a worker thread that trains: graphs that share one state. A run may not write what it still reads (the runtime promises
+ * no order within a graph), so each state tensor that runs replace has two buffers, which change places after every good run.
+ */
+const { provider, threads, verbose, control } = workerData as TrainingStart;
+const port = parentPort!; // a worker thread has one
+const cells = new Int32Array(control);
+// The package is CommonJS; `require` skips the detection of its named exports.
+const ort = createRequire(import.meta.url)('onnxruntime-node') as typeof Ort;
+ort.env.logLevel = verbose ? 'warning' : 'fatal';
+
+interface Slot {
+  readonly shape: readonly number[];
+  front: Buffered;
+  /** Made when a run first replaces the tensor: what is only read needs no second buffer. */
+  back: Buffered | undefined;
+}
+/** A buffer and the runtime's view of it, which is made once. */
+interface Buffered {
+  readonly data: Float32Array<ArrayBuffer>;
+  readonly tensor: Ort.Tensor;
+}
+
+const sessions = new Map<string, Ort.InferenceSession>();
+const slots = new Map<string, Slot>();
+
+const buffered = (data: Float32Array<ArrayBuffer>, shape: readonly number[]): Buffered => ({
+  data,
+  tensor: new ort.Tensor('float32', data, shape),
+});
+
+function slotOf(name: string): Slot {
+  const slot = slots.get(name);
+  if (!slot) throw new Error(`no state tensor \`${name}\``);
+  return slot;
+}
+
+async function open(graph: string, bytes: Uint8Array): Promise<void> {
+  const session = await ort.InferenceSession.create(bytes, {
+    executionProviders: [provider],
+    executionMode: 'sequential',
+    graphOptimizationLevel: 'all',
+    logSeverityLevel: verbose ? 2 : 4,
+    ...(threads === null ? {} : { intraOpNumThreads: threads }),
+    // Idle pool threads would spin on the cores that prepare the next batch (performance.md 2).
+    extra: { session: { intra_op: { allow_spinning: '0' } } },
+  });
+  sessions.set(graph, session);
+}
+
+function write(values: FloatsByName): void {
+  for (const [name, { data, shape }] of Object.entries(values)) {
+    const known = slots.get(name);
+    slots.set(name, { shape, front: buffered(data, shape), back: known?.back });
+  }
+}
+
+function read(names: readonly string[]): FloatsByName {
+  return Object.fromEntries(
+    names.map((name) => {
+      const { shape, front } = slotOf(name);
+      return [name, { dtype: 'float32', shape, data: front.data.slice() } satisfies Tensor<'float32'>] as const;
+    }),
+  );
+}
+
+async function run({ graph, feeds, fetch, keep }: TrainingRun): Promise<{ values: FloatsByName; kept: boolean }> {
+  const session = sessions.get(graph);
+  if (!session) throw new Error(`no graph \`${graph}\``);
+  const inputs = inputsOf(session, feeds);
+  const targets: Record<string, Ort.Tensor | null> = {};
+  for (const name of fetch) targets[name] = null;
+  const replaced = Object.entries(keep).map(([output, name]) => {
+    const slot = slotOf(name);
+    slot.back ??= buffered(new Float32Array(slot.front.data.length), slot.shape);
+    targets[output] = slot.back.tensor; // written in place
+    return slot;
+  });
+  const results = await session.run(inputs, targets);
+  const values = Object.fromEntries(fetch.map((name) => [name, floatsOf(name, results[name]!)]));
+  const kept = Object.values(values).every(({ data }) => firstNotFinite(data) < 0);
+  if (kept) for (const slot of replaced) [slot.front, slot.back] = [slot.back!, slot.front];
+  return { values, kept };
+}
+
+function inputsOf(session: Ort.InferenceSession, feeds: TensorsByName): Ort.InferenceSession.FeedsType {
+  const inputs: Record<string, Ort.Tensor> = {};
+  for (const name of session.inputNames) {
+    const feed = feeds[name];
+    inputs[name] = feed
+      ? new ort.Tensor(feed.dtype as 'float32', feed.data as Float32Array, feed.shape)
+      : slotOf(name).front.tensor;
+  }
+  return inputs;
+}
+
+function floatsOf(name: string, { data, dims }: Ort.OnnxValue): Tensor<'float32'> {
+  if (!(data instanceof Float32Array)) throw new Error(`output ${name}: element type is not float32`);
+  return { dtype: 'float32', shape: dims, data: data.slice() };
+}
+
+async function answerOf(request: TrainingRequest): Promise<{ values: FloatsByName; kept: boolean }> {
+  const nothing = { values: {}, kept: true };
+  switch (request.type) {
+    case 'open':
+      await open(request.graph, request.bytes);
+      return nothing;
+    case 'write':
+      write(request.values);
+      return nothing;
+    case 'read':
+      return { values: read(request.names), kept: true };
+    case 'clear':
+      for (const name of request.names) slotOf(name).front.data.fill(0);
+      return nothing;
+    case 'run':
+      return await run(request);
+  }
+}
+
+async function handle(message: ToTrainingWorker): Promise<void> {
+  if ('type' in message) {
+    await guarded(cells, stop.all, async () => {
+      for (const session of sessions.values()) await session.release();
+    });
+    port.close();
+    return;
+  }
+  const { id, request } = message;
+  const post = (answer: FromTrainingWorker, transfer: readonly ArrayBuffer[] = []): void => {
+    port.postMessage(answer, transfer);
+  };
+  try {
+    const result = await guarded(cells, stop.queued, () => answerOf(request));
+    if (!result) post({ id, outcome: 'failed', message: 'stopped' });
+    else
+      post(
+        { id, outcome: 'done', ...result },
+        Object.values(result.values).map(({ data }) => data.buffer),
+      );
+  } catch (error) {
+    post({ id, outcome: 'failed', message: error instanceof Error ? error.message : String(error) });
+  }
+}
+
+// Messages are taken one after the other: a handler that waits must not be overtaken.
+let last = Promise.resolve();
+port.on('message', (message: ToTrainingWorker) => {
+  last = last.then(() => handle(message));
+});
