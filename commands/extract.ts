@@ -1,9 +1,19 @@
 import { Args, Flags } from '@oclif/core';
 import { BaseCommand } from '../src/cli/base-command.js';
-import { deviceFlags, forceFlag, given, inputFlags, inputOptions, parseDuration } from '../src/cli/flags.js';
+import {
+  deviceFlags,
+  ego4dFlags,
+  ego4dSelection,
+  forceFlag,
+  given,
+  inputFlags,
+  inputOptions,
+  parseDuration,
+} from '../src/cli/flags.js';
 import { column, type OutputRecord } from '../src/cli/output.js';
 import { runFlags, samplingFlags, spanOf } from '../src/cli/video-flags.js';
 import { EgolensError } from '../src/errors.js';
+import { timeText } from '../src/time.js';
 import type { ExtractEvent, ExtractOptions } from '../src/pipeline/extract.js';
 
 /** What `--text` has no use for and would otherwise pass over in silence. */
@@ -21,6 +31,7 @@ const videoOnly = [
     'batch',
   ],
   ...['preset', 'pixels', 'window', 'stride', 'fps', 'tail', 'views', 'stream', 'start', 'end', 'retry-failed'],
+  ...['ego4d', 'task', 'split', 'video-uids', 'clip-uids', 'uid-file'],
 ];
 
 export default class Extract extends BaseCommand {
@@ -31,6 +42,7 @@ export default class Extract extends BaseCommand {
     '<%= config.bin %> extract fixtures/videos/demo.mp4 -o features',
     '<%= config.bin %> extract videos/ --model vit-b --preset ego4d-mq -o features --errors bad.ndjson',
     "find . -name '*.mp4' -print0 | <%= config.bin %> extract -0 - -o features",
+    '<%= config.bin %> extract --ego4d ego4d_data/v2 --task mq --split val --preset ego4d-mq -o features --shard auto',
     '<%= config.bin %> extract --text queries.txt --model viclip-l -o features',
   ];
   static override strict = false;
@@ -91,13 +103,15 @@ export default class Extract extends BaseCommand {
     ...samplingFlags,
     ...runFlags,
     ...inputFlags,
+    ...ego4dFlags,
     ...deviceFlags,
   };
 
   async run(): Promise<void> {
     const { argv, flags } = await this.parse(Extract);
-    if ((flags.text === undefined) === (argv.length === 0)) {
-      const found = argv.length === 0 ? 'neither' : 'both';
+    const hasVideos = argv.length > 0 || ego4dSelection(flags) !== undefined;
+    if ((flags.text === undefined) !== hasVideos) {
+      const found = hasVideos ? 'both' : 'neither';
       throw new EgolensError('usage.flag', `expected videos, or a list of texts with --text, found ${found}`);
     }
     if (flags.text !== undefined) {
@@ -136,15 +150,24 @@ export default class Extract extends BaseCommand {
       signal: this.signal,
       progress,
     };
-    await using inputs = await listInputs(argv as string[], { ...inputOptions(flags), signal: this.signal });
+    await using inputs = await listInputs(argv as string[], { ...inputOptions(flags), signal: this.signal, progress });
     if (flags['dry-run']) {
       const writer = this.writer(
         flags,
-        ['input', 'state', 'frames', 'seconds', 'path', 'error'].map((key) => column(key)),
+        ['input', 'state', 'frames', 'seconds', 'estimate', 'path', 'error'].map((key) => column(key)),
       );
-      for await (const planned of planExtract(inputs.items, options))
+      const counts = { missing: 0, complete: 0, failed: 0 };
+      let work: number | undefined;
+      for await (const planned of planExtract(inputs.items, options)) {
+        counts[planned.state]++;
+        if (planned.estimate !== null) work = (work ?? 0) + planned.estimate;
         await writer.write({ schema: 'egolens.plan/1', ...planned });
+      }
       await writer.end();
+      const { missing, complete, failed } = counts;
+      const time =
+        missing > 0 && work !== undefined && work > 0 ? `; about ${timeText(work / flags.jobs)} of work` : '';
+      progress.note(`${missing} missing, ${complete} complete, ${failed} cannot be read${time}`);
       return;
     }
     await using files = await RunFiles.open({ errors: flags.errors, summary: flags.summary });

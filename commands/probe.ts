@@ -45,7 +45,7 @@ export default class Probe extends BaseCommand {
     const { RunFiles } = await import('../src/pipeline/run-files.js');
     using progress = await this.progress(flags);
     await using files = await RunFiles.open({ errors: flags.errors });
-    await using inputs = await listInputs(argv as string[], inputOptions(flags));
+    await using inputs = await listInputs(argv as string[], { ...inputOptions(flags), progress });
     const writer = this.writer(flags, flags.frames ? frameColumns : probeColumns);
     const results = probeVideos(inputs.items, {
       mode: flags.frames ? 'frames' : flags.check ? 'check' : flags.exact ? 'exact' : 'fast',

@@ -1,7 +1,15 @@
 import { stat } from 'node:fs/promises';
 import { Args, Flags } from '@oclif/core';
 import { BaseCommand, formatFlag, type OutputFormat } from '../src/cli/base-command.js';
-import { deviceFlags, forceFlag, given, inputFlags, inputOptions, parseDuration } from '../src/cli/flags.js';
+import {
+  deviceFlags,
+  ego4dFlags,
+  forceFlag,
+  given,
+  inputFlags,
+  inputOptions,
+  parseDuration,
+} from '../src/cli/flags.js';
 import { endingOf, formatOfPath, isCueFormat, labelFormats, labelText, labelWriter } from '../src/cli/label-output.js';
 import { runFlags, samplingFlags, spanOf } from '../src/cli/video-flags.js';
 import { EgolensError } from '../src/errors.js';
@@ -28,7 +36,6 @@ export default class Recognize extends BaseCommand {
   static override strict = false;
   static override args = {
     path: Args.string({
-      required: true,
       ignoreStdin: true,
       description: 'videos, folders, "patterns", @LIST, - for a list on standard input, video:- for one video there',
     }),
@@ -50,7 +57,8 @@ export default class Recognize extends BaseCommand {
     }),
     labels: Flags.string({
       helpValue: 'NAME|FILE|none',
-      summary: "Names of the classes (`labels list`); default: the model's own. none: class numbers.",
+      summary:
+        "Names of the classes: one of `labels list`, a file, fho_lta_taxonomy.json:verbs or :nouns; default: the model's own. none: class numbers.",
     }),
     'zero-shot': Flags.boolean({ summary: 'Classes are texts; implied by --class and --class-file.' }),
     class: Flags.string({
@@ -90,6 +98,7 @@ export default class Recognize extends BaseCommand {
     ...samplingFlags,
     ...runFlags,
     ...inputFlags,
+    ...ego4dFlags,
     ...deviceFlags,
   };
 
@@ -128,7 +137,7 @@ export default class Recognize extends BaseCommand {
       signal: this.signal,
       progress,
     };
-    await using inputs = await listInputs(argv as string[], { ...inputOptions(flags), signal: this.signal });
+    await using inputs = await listInputs(argv as string[], { ...inputOptions(flags), signal: this.signal, progress });
     const output = path === undefined ? undefined : await outputOf(path, flags, format, inputs.items);
     if (format === 'ffcut' && inputs.items.some(({ input }) => input === 'video:-')) {
       throw new EgolensError('usage.conflict', '--format ffcut: video:- is gone when the commands run');

@@ -140,7 +140,7 @@ export default class Search extends BaseCommand {
     const plan = await windowPlan(flags);
     // Before a library is encoded for nothing.
     if (needsText) requireTextTower(plan.model);
-    await using inputs = await listInputs(paths, { ...inputOptions(flags), signal: this.signal });
+    await using inputs = await listInputs(paths, { ...inputOptions(flags), signal: this.signal, progress });
     const place = await cachedIndex(paths, plan);
     const run = indexLibrary(inputs.items satisfies readonly InputItem[], {
       ...place,

@@ -2,8 +2,7 @@ import { Args, Flags } from '@oclif/core';
 import { BaseCommand } from '../src/cli/base-command.js';
 import { forceFlag, given, parsePictureSize } from '../src/cli/flags.js';
 import { column } from '../src/cli/output.js';
-
-const variantNames = ['vfr', 'rotated', '10bit', 'hevc', 'cut'] as const;
+import { variantNames } from '../src/world/variants.js';
 
 export default class Synth extends BaseCommand {
   static override summary = 'Render Tabletop: first-person clips with exact truth, annotated in Ego4D’s formats.';

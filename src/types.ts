@@ -290,6 +290,8 @@ export interface Progress {
   /** A line for people, on standard error. */
   note(message: string): void;
   warn(code: string, message: string): void;
+  /** A line of detail. Absent where nobody asked for any, so that none is made up in vain. */
+  detail?(message: string): void;
 }
 export interface ProgressItem {
   advance(by: number): void;

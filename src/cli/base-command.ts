@@ -5,6 +5,7 @@ import { jsonText } from '../json.js';
 import { installInterrupt } from '../runtime/interrupt.js';
 import { errorRecord, type ErrorRecord } from '../pipeline/records.js';
 import type { Progress } from '../types.js';
+import { onToolRun } from '../video/trace.js';
 import type { CueFormat } from '../report/subtitles.js';
 import { formats, isRecordFormat, RecordWriter, type Column, type Format } from './output.js';
 import { openProgress, type Verbosity } from './progress.js';
@@ -39,7 +40,11 @@ export abstract class BaseCommand extends Command {
     json: Flags.boolean({ summary: 'Same as --format json.', helpGroup: 'OUTPUT', exclusive: ['ndjson', 'format'] }),
     ndjson: Flags.boolean({ summary: 'Same as --format ndjson.', helpGroup: 'OUTPUT', exclusive: ['format'] }),
     quiet: Flags.boolean({ char: 'q', summary: 'Errors only on standard error.', helpGroup: 'OUTPUT' }),
-    verbose: Flags.boolean({ char: 'v', summary: 'More detail on standard error.', helpGroup: 'OUTPUT' }),
+    verbose: Flags.boolean({
+      char: 'v',
+      summary: 'Detail on standard error; -vv: command lines of ffmpeg too.',
+      helpGroup: 'OUTPUT',
+    }),
     'log-format': Flags.option({
       options: ['text', 'json'] as const,
       default: 'text',
@@ -50,6 +55,7 @@ export abstract class BaseCommand extends Command {
 
   readonly #controller = new AbortController();
   #listener: Disposable | undefined;
+  #trace: Disposable | undefined;
   #logFormat: 'text' | 'json' = 'text';
 
   /** Aborted by Ctrl-C, by SIGTERM and by a reader that has gone (`| head`). */
@@ -68,6 +74,7 @@ export abstract class BaseCommand extends Command {
 
   protected override async finally(error: Error | undefined): Promise<void> {
     this.#listener?.[Symbol.dispose]();
+    this.#trace?.[Symbol.dispose]();
     const reason: unknown = this.#controller.signal.aborted ? this.#controller.signal.reason : undefined;
     if (reason instanceof Interruption) process.exitCode = reason.exitCode;
     await super.finally(error);
@@ -92,12 +99,22 @@ export abstract class BaseCommand extends Command {
 
   protected async progress(flags: CommonFlags): Promise<Progress & Disposable> {
     this.#logFormat = flags['log-format'];
-    const verbosity: Verbosity = flags.quiet ? 'quiet' : flags.verbose ? 'verbose' : 'normal';
-    return await openProgress({
+    const verbosity: Verbosity = flags.quiet ? 'quiet' : flags.verbose ? this.#loudness() : 'normal';
+    const progress = await openProgress({
       isTerminal: process.stderr.isTTY && process.env['TERM'] !== 'dumb' && this.#logFormat === 'text',
       verbosity,
       line: (text) => this.logLine(text),
     });
+    if (verbosity === 'trace') this.#trace = onToolRun((line) => progress.detail?.(line));
+    return progress;
+  }
+
+  /** oclif knows that a flag is there, not how often: `-vv`, `-v -v`. */
+  #loudness(): 'verbose' | 'trace' {
+    const end = this.argv.indexOf('--');
+    const words = end < 0 ? this.argv : this.argv.slice(0, end);
+    const letters = words.map((word) => (word === '--verbose' ? 'v' : (/^-(v+)$/.exec(word)?.[1] ?? '')));
+    return letters.join('').length > 1 ? 'trace' : 'verbose';
   }
 
   /** One line on standard error. */

@@ -1,6 +1,9 @@
 import { Flags } from '@oclif/core';
 import { EgolensError } from '../errors.js';
+import { ego4dSplits, ego4dTasks, type Ego4dSplit, type Ego4dTask } from '../ego4d/annotated-videos.js';
+import type { Ego4dSelection } from '../pipeline/ego4d-inputs.js';
 import type { InputOptions } from '../pipeline/inputs.js';
+import { parseTime } from '../time.js';
 
 /** Flags that several commands share; a flag has one meaning in all of them. */
 export const deviceFlags = {
@@ -55,22 +58,105 @@ export const inputFlags = {
     helpGroup: 'INPUT',
   }),
   'max-depth': Flags.integer({ min: 1, summary: 'Levels of folders to search.', helpGroup: 'INPUT' }),
+  'min-duration': Flags.string({
+    helpValue: 'TIME',
+    summary: 'No shorter videos, by what the header claims: seconds or hh:mm:ss.',
+    helpGroup: 'INPUT',
+  }),
+  'max-duration': Flags.string({ helpValue: 'TIME', summary: 'No longer videos.', helpGroup: 'INPUT' }),
   limit: Flags.integer({ min: 1, summary: 'At most so many inputs.', helpGroup: 'INPUT' }),
   shuffle: Flags.integer({ min: 0, helpValue: 'SEED', summary: 'Shuffle the list, seeded.', helpGroup: 'INPUT' }),
 };
 
+/** Videos of Ego4D in place of paths: flags of commands whose results may be about them. */
+export const ego4dFlags = {
+  ego4d: Flags.string({
+    helpValue: 'DIR',
+    summary: 'Videos of Ego4D, or of what `synth` wrote, in place of paths; with --task also $EGOLENS_EGO4D_DIR.',
+    helpGroup: 'EGO4D',
+  }),
+  task: Flags.option({
+    options: ego4dTasks,
+    summary: 'The task whose annotation files name the videos; default: all of ego4d.json.',
+    helpGroup: 'EGO4D',
+  })(),
+  split: Flags.option({
+    options: ego4dSplits,
+    summary: 'One split of the task; default: all that are there.',
+    helpGroup: 'EGO4D',
+    dependsOn: ['task'],
+  })(),
+  'video-uids': Flags.string({
+    multiple: true,
+    delimiter: ',',
+    helpValue: 'UID',
+    summary: 'Only these videos.',
+    helpGroup: 'EGO4D',
+  }),
+  'clip-uids': Flags.string({
+    multiple: true,
+    delimiter: ',',
+    helpValue: 'UID',
+    summary: 'These clips: their files, else their ranges of the videos.',
+    helpGroup: 'EGO4D',
+  }),
+  'uid-file': Flags.string({
+    helpValue: 'FILE',
+    summary: 'Uids of videos or clips, one a line.',
+    helpGroup: 'EGO4D',
+  }),
+};
+
+interface Ego4dFlags {
+  readonly ego4d?: string | undefined;
+  readonly task?: Ego4dTask | undefined;
+  readonly split?: Ego4dSplit | undefined;
+  readonly 'video-uids'?: readonly string[] | undefined;
+  readonly 'clip-uids'?: readonly string[] | undefined;
+  readonly 'uid-file'?: string | undefined;
+}
+
+/** The selection that `ego4dFlags` make; undefined where they ask for nothing. @throws EgolensError usage.flag without a folder */
+export function ego4dSelection(flags: Ego4dFlags): Ego4dSelection | undefined {
+  const { task, split } = flags;
+  const [videoUids, clipUids, uidFile] = [flags['video-uids'], flags['clip-uids'], flags['uid-file']];
+  const asked = task ?? videoUids ?? clipUids ?? uidFile;
+  const folder = flags.ego4d ?? (asked === undefined ? undefined : process.env['EGOLENS_EGO4D_DIR']);
+  if (folder !== undefined && folder !== '') return { folder, ...given({ task, split, videoUids, clipUids, uidFile }) };
+  if (flags.ego4d === undefined && asked === undefined) return undefined;
+  throw new EgolensError('usage.flag', 'no folder of Ego4D; expected --ego4d DIR, or EGOLENS_EGO4D_DIR');
+}
+
+/** `--min-duration` and `--max-duration`; undefined without them. */
+function durationsOf(flags: {
+  readonly 'min-duration'?: string | undefined;
+  readonly 'max-duration'?: string | undefined;
+}): InputOptions['durations'] {
+  const [min, max] = [flags['min-duration'], flags['max-duration']].map((text) =>
+    text === undefined ? undefined : parseTime(text),
+  );
+  if (min === undefined && max === undefined) return undefined;
+  if (min !== undefined && max !== undefined && min > max)
+    throw new EgolensError('usage.flag', `expected --min-duration up to --max-duration, found ${min} and ${max}`);
+  return given({ min, max });
+}
+
 /** What `listInputs` takes, from the flags above. */
-export function inputOptions(flags: {
-  readonly nul: boolean;
-  readonly hidden: boolean;
-  readonly follow: boolean;
-  readonly ext?: string | undefined;
-  readonly include?: string[] | undefined;
-  readonly exclude?: string[] | undefined;
-  readonly 'max-depth'?: number | undefined;
-  readonly limit?: number | undefined;
-  readonly shuffle?: number | undefined;
-}): InputOptions {
+export function inputOptions(
+  flags: Ego4dFlags & {
+    readonly nul: boolean;
+    readonly hidden: boolean;
+    readonly follow: boolean;
+    readonly ext?: string | undefined;
+    readonly include?: string[] | undefined;
+    readonly exclude?: string[] | undefined;
+    readonly 'max-depth'?: number | undefined;
+    readonly 'min-duration'?: string | undefined;
+    readonly 'max-duration'?: string | undefined;
+    readonly limit?: number | undefined;
+    readonly shuffle?: number | undefined;
+  },
+): InputOptions {
   const { nul, hidden, follow, ext, include, exclude, limit, shuffle } = flags;
   const extensions = ext?.split(',').map((one) => one.replace(/^\./, ''));
   return {
@@ -78,6 +164,7 @@ export function inputOptions(flags: {
     hidden,
     follow,
     ...given({ extensions, include, exclude, maxDepth: flags['max-depth'], limit, shuffle }),
+    ...given({ durations: durationsOf(flags), ego4d: ego4dSelection(flags) }),
   };
 }
 

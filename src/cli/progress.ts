@@ -1,8 +1,8 @@
 import type { MultiBar } from 'cli-progress';
 import type { Progress, ProgressItem } from '../types.js';
 
-/** How loud: errors only, normal, more. */
-export type Verbosity = 'quiet' | 'normal' | 'verbose';
+/** How loud: errors only, normal, detail lines, command lines of ffmpeg too. */
+export type Verbosity = 'quiet' | 'normal' | 'verbose' | 'trace';
 
 /** Where a line that is no terminal hears from us again. */
 const lineEveryMs = 30_000;
@@ -33,6 +33,7 @@ export async function openProgress(sink: ProgressSink): Promise<Progress & Dispo
     warn(code, message) {
       if (!isQuiet) say(`warning ${code}: ${message}`);
     },
+    ...((sink.verbosity === 'verbose' || sink.verbosity === 'trace') && { detail: say }),
     [Symbol.dispose]() {
       bars?.stop();
     },

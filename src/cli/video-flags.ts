@@ -1,7 +1,8 @@
 import { Flags } from '@oclif/core';
 import { EgolensError } from '../errors.js';
 import { parseTime } from '../time.js';
-import type { Span } from '../types.js';
+import type { FrameBound, SpanRequest } from '../pipeline/span.js';
+import type { Seconds } from '../types.js';
 
 /** Flags of commands that decode videos and run a model over their windows; a flag has one meaning in all of them. */
 
@@ -18,15 +19,22 @@ export const samplingFlags = {
   tail: Flags.option({ options: ['pad', 'align', 'drop'] as const, summary: 'What becomes of the last frames.' })(),
   views: Flags.string({ helpValue: 'CxK', summary: 'Clips x crops instead of sliding windows.' }),
   stream: Flags.string({ default: '0', helpValue: 'N|best', summary: 'Which video stream.' }),
-  start: Flags.string({ helpValue: 'TIME', summary: 'Begin here: seconds or hh:mm:ss.mmm after the first frame.' }),
-  end: Flags.string({ helpValue: 'TIME', summary: 'End here.' }),
+  start: Flags.string({
+    helpValue: 'TIME|#FRAME',
+    summary: 'Begin here: seconds or hh:mm:ss.mmm after the first frame, or a frame, which costs a pass of decoding.',
+  }),
+  end: Flags.string({ helpValue: 'TIME|#FRAME', summary: 'End before this.' }),
 };
 
 /** How a run over many videos goes, and what it does about bad ones. */
 export const runFlags = {
   batch: Flags.integer({ min: 1, max: 1024, summary: 'Windows in one run; default: 1 on the cpu, 8 elsewhere.' }),
   jobs: Flags.integer({ char: 'j', min: 1, max: 64, default: 1, summary: 'Videos at once.' }),
-  shard: Flags.string({ helpValue: 'I/N', summary: "This process's part of the list; I counts from 0." }),
+  shard: Flags.string({
+    helpValue: 'I/N|auto',
+    summary:
+      "This process's part of the list; I counts from 0. auto (extract): what no other process has locked or done.",
+  }),
   'on-error': Flags.option({
     options: ['skip', 'stop'] as const,
     default: 'skip',
@@ -52,13 +60,27 @@ export const runFlags = {
 export function spanOf(flags: {
   readonly start?: string | undefined;
   readonly end?: string | undefined;
-}): Span | undefined {
+}): SpanRequest | undefined {
   if (flags.start === undefined && flags.end === undefined) return undefined;
   const span = [
-    flags.start === undefined ? 0 : parseTime(flags.start),
-    flags.end === undefined ? Infinity : parseTime(flags.end),
+    flags.start === undefined ? 0 : parseBound(flags.start),
+    flags.end === undefined ? Infinity : parseBound(flags.end),
   ] as const;
-  if (span[0] >= span[1])
-    throw new EgolensError('usage.flag', `expected --start before --end, found ${span[0]} and ${span[1]}`);
+  const [from, to] = span.map((bound) => (typeof bound === 'number' ? bound : bound.frame)) as [number, number]; // two
+  // A frame and a time can only be compared in the video.
+  if (typeof span[0] === typeof span[1] && from >= to)
+    throw new EgolensError(
+      'usage.flag',
+      `expected --start before --end, found ${flags.start ?? from} and ${flags.end ?? to}`,
+    );
   return span;
+}
+
+/** `90`, `1:30`, or a frame as `#2700`. */
+function parseBound(text: string): Seconds | FrameBound {
+  if (!text.startsWith('#')) return parseTime(text);
+  if (!/^#\d{1,9}$/.test(text)) {
+    throw new EgolensError('usage.flag', `expected a frame such as #2700, counted from 0, found \`${text}\``);
+  }
+  return { frame: Number(text.slice(1)) };
 }

@@ -93,7 +93,9 @@ function unwritable(path: string, code = 'unknown reason', cause?: unknown): Ego
 
 /** The last word of the ledger on an item. */
 export type ItemState =
-  | { readonly state: 'started' | 'done'; readonly run: string }
+  | { readonly state: 'started'; readonly run: string }
+  /** `seconds`: from opening the video to its last file. */
+  | { readonly state: 'done'; readonly run: string; readonly seconds: number | undefined }
   | {
       readonly state: 'failed';
       readonly run: string;
@@ -159,9 +161,11 @@ export async function readLedger(folder: string): Promise<LedgerState> {
       case 'start':
         items.set(id, { state: 'started', run });
         break;
-      case 'done':
-        items.set(id, { state: 'done', run });
+      case 'done': {
+        const { seconds } = value as { readonly seconds: Readonly<Record<string, number>> };
+        items.set(id, { state: 'done', run, seconds: seconds['total'] });
         break;
+      }
       case 'failed': {
         const { code, message, retryable, key } = line as FailedLine;
         items.set(id, { state: 'failed', run, code, message, retryable, key });

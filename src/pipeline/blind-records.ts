@@ -142,14 +142,12 @@ export const blindRecords: { readonly [T in AnnotatedTask]: Maker<T> } = {
       Array.from({ length: futureActions }, (_, i) => labels[(i + from) % Math.min(labels.length, 1 + 2 * from)] ?? 0);
     const five = (labels: readonly number[]): number[][] => [0, 1, 2, 3, 4].map((from) => round(labels, from));
     return [...actionsByClip(asked)].flatMap(([uid, actions]) =>
-      actions
-        .slice(seenActions - 1, -futureActions)
-        .map(({ action_idx: index }) => ({
-          schema: 'egolens.sequence/1',
-          id: `${uid}_${index}`,
-          verb: five(verbs),
-          noun: five(nouns),
-        })),
+      actions.slice(seenActions - 1, -futureActions).map(({ action_idx: index }) => ({
+        schema: 'egolens.sequence/1',
+        id: `${uid}_${index}`,
+        verb: five(verbs),
+        noun: five(nouns),
+      })),
     );
   },
   // The mean box.

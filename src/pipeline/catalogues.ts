@@ -2,9 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { isSchemaName, loadValidator, schemaNames, type SchemaName } from '../check.js';
 import { EgolensError, errorCodes, exitCodeOf, type ErrorCode } from '../errors.js';
 import type { JsonValue } from '../json.js';
-import { readLabels } from '../models/folder.js';
 import { labelLists, presetJson, presetNames, readPreset } from '../models/presets.js';
-import { labelsPath, presetOf } from './import-model.js';
+import { presetOf } from './import-model.js';
+import { labelList } from './label-lists.js';
 
 /** What the program knows by name: presets, label lists, schemas, error codes. */
 
@@ -33,7 +33,7 @@ export async function listLabels(): Promise<Row[]> {
 
 /** The classes of a list, `egolens.class/1`, in index order. Throws `input.not_found`, `data.invalid`. */
 export async function showLabels(nameOrPath: string): Promise<Row[]> {
-  const labels = await readLabels(await labelsPath(nameOrPath));
+  const { labels } = await labelList(nameOrPath);
   return labels.map((label, index) => ({ schema: 'egolens.class/1', list: nameOrPath, index, label }));
 }
 

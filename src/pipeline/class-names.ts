@@ -1,7 +1,7 @@
 import { EgolensError } from '../errors.js';
 import { readLabels, type ModelFolder } from '../models/folder.js';
 import { labelLists } from '../models/presets.js';
-import { labelsPath } from './import-model.js';
+import { labelList } from './label-lists.js';
 
 /**
  * The names of a classifier's classes, in index order: those of `labels` (a list that comes with the program, a file, or `none` for
@@ -15,7 +15,7 @@ export async function classNames(model: ModelFolder, labels: string | undefined)
   const { classes } = spec;
   if (classes === 0 || spec.outputs['logits'] === undefined) throw noClassifier(model);
   if (labels === 'none') return Array.from({ length: classes }, (_, i) => `class ${i}`);
-  const names = labels === undefined ? model.labels : await readLabels(await labelsPath(labels));
+  const names = labels === undefined ? model.labels : (await labelList(labels)).labels;
   if (names !== null && names.length === classes) return names;
   const fitting = await listsOf(classes);
   const lists = fitting.map((name) => `\`--labels ${name}\``).join(' or ');

@@ -48,7 +48,8 @@ export async function ego4dInputs(selection: Ego4dSelection): Promise<readonly I
   const root = await rootOf(selection.folder);
   const known = await knownOf(root, selection);
   const wanted = await wantedOf(selection, known);
-  const isClips = wanted === undefined && !(await hasFolder(root, videoFolders)) && (await hasFolder(root, clipFolders));
+  const isClips =
+    wanted === undefined && !(await hasFolder(root, videoFolders)) && (await hasFolder(root, clipFolders));
   const uids = wanted ?? (isClips ? known.clips.keys() : known.videos);
   const items: InputItem[] = [];
   let ranges: AnnotatedVideos['clips'] | undefined;
@@ -77,7 +78,10 @@ async function rootOf(folder: string): Promise<string> {
   if (entries === undefined) throw notFound(folder, 'no such folder');
   const versions = entries.filter((name) => /^v\d/.test(name)).sort((a, b) => compareVersions(b, a));
   for (const name of versions) if (await isRoot(join(folder, name))) return join(folder, name);
-  throw notFound(folder, 'expected Ego4D: `annotations/`, `full_scale/` or `clips/` in it or in a `v2` below it, found neither');
+  throw notFound(
+    folder,
+    'expected Ego4D: `annotations/`, `full_scale/` or `clips/` in it or in a `v2` below it, found neither',
+  );
 }
 
 /** `v2_1` after `v2`, `v10` after `v2`. */
@@ -172,12 +176,7 @@ function linesOf(bytes: Uint8Array): readonly string[] {
 /** How many unknown uids are named. */
 const fewest = 3;
 
-function refuseUnknown(
-  from: string,
-  uids: readonly string[],
-  isKnown: (uid: string) => boolean,
-  where: string,
-): void {
+function refuseUnknown(from: string, uids: readonly string[], isKnown: (uid: string) => boolean, where: string): void {
   const unknown = uids.filter((uid) => !isKnown(uid));
   if (unknown.length === 0) return;
   const named = unknown.slice(0, fewest).map((uid) => `\`${uid.slice(0, 60)}\``);

@@ -53,7 +53,7 @@ export async function extractDefaults(flags: ExtractFlags) {
     ...(streamSet !== undefined && { streamSet }),
     ...(threads !== undefined && { threads }),
     ...(batch !== undefined && { batch }),
-    ...(shard !== undefined && { shard: shard === 'auto' ? shard : parseShard(shard) }),
+    ...(shard !== undefined && { shard: shard === 'auto' ? ('auto' as const) : parseShard(shard) }),
     ...(preset !== undefined && { preset: await presetOf(preset) }),
     ...(nameTemplate !== undefined && { template: nameTemplate }),
   };

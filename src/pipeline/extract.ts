@@ -9,6 +9,7 @@ import {
   ledgerFiles,
   openFeatureWriter,
   planNames,
+  readMeta,
   videoIdentity,
   type FeatureMeta,
   type FeatureStream,
@@ -30,6 +31,7 @@ import { openVideo, type StreamChoice } from '../video/probe.js';
 import { findTools } from '../video/tools.js';
 import { pixelDType } from '../video/resize.js';
 import { isDense } from '../video/windows.js';
+import { presetDetail, sessionDetail, sourceDetail, stagesDetail } from './detail.js';
 import { encodeVideo, type EncodedVideo } from './encode-video.js';
 import { shardOf, type InputItem, type Shard } from './inputs.js';
 import { openModelSession } from './probe.js';
@@ -155,6 +157,7 @@ export async function* extract(
   const choice = await chooseProvider(options.device, options.signal);
   const models = streams.map(({ model }) => `${model.id} (${model.manifest.trained})`).join(', ');
   options.progress.note(`${models} on ${choice.device}${choice.why === '' ? '' : `: ${choice.why}`}`);
+  for (const { preset } of streams) options.progress.detail?.(presetDetail(preset));
   await makeFolder(options.output);
   const settings = streams.map(({ model, output, preset }) => ({
     model: model.manifest.digest,
@@ -231,16 +234,19 @@ export interface PlannedVideo {
   readonly state: 'missing' | 'complete' | 'failed';
   readonly frames: number | null;
   readonly seconds: number | null;
+  /** Seconds of work, judged by videos of the same model and preset in the ledger; null where there is none, and for a part of a video. */
+  readonly estimate: number | null;
   readonly error: string | null;
 }
 
 /** The plan of `--dry-run`: names, states, claimed lengths. */
 export async function* planExtract(items: readonly InputItem[], options: ExtractOptions): AsyncGenerator<PlannedVideo> {
   const { names, streams } = await prepare(items, options);
+  const pace = await paceOf(names, streams, options);
   for (const item of shardOf(names, options.shard)) {
     options.signal.throwIfAborted();
     const base = { input: item.input.input, id: item.id, path: item.targets[0]!.array };
-    const unknown = { frames: null, seconds: null };
+    const unknown = { frames: null, seconds: null, estimate: null };
     try {
       if (item.input.error) throw item.input.error;
       const video = await videoIdentity(item.input.path, options.identity);
@@ -249,11 +255,36 @@ export async function* planExtract(items: readonly InputItem[], options: Extract
       const metas = await Promise.all(item.targets.map((target, i) => completeMeta(target, keys[i]!)));
       const isComplete = !options.force && metas.every((meta) => meta !== undefined);
       const { frames, duration } = source.claimed;
-      yield { ...base, state: isComplete ? 'complete' : 'missing', frames, seconds: duration, error: null };
+      const isWhole = spanOf(item.input, options.span) === undefined;
+      const estimate = isComplete ? 0 : frames === null || pace === undefined || !isWhole ? null : frames * pace;
+      yield { ...base, state: isComplete ? 'complete' : 'missing', frames, seconds: duration, estimate, error: null };
     } catch (error) {
       yield { ...base, ...unknown, state: 'failed', error: asEgolensError(error).code };
     }
   }
+}
+
+/** Seconds of work a frame, over the listed videos that an earlier run has done with these models and presets. */
+async function paceOf(
+  names: readonly Named[],
+  streams: readonly Stream[],
+  { output }: ExtractOptions,
+): Promise<number | undefined> {
+  const { items } = await readLedger(output);
+  let [seconds, frames] = [0, 0];
+  for (const { id, targets } of names) {
+    const state = items.get(id);
+    if (state?.state !== 'done' || state.seconds === undefined) continue;
+    const metas = await Promise.all(targets.map(({ meta }) => readMeta(meta).catch(() => undefined)));
+    const isAlike = streams.every(({ model, preset }, i) => {
+      const meta = metas[i];
+      return meta?.model.digest === model.manifest.digest && meta.preset === `${preset.name}@${preset.version}`;
+    });
+    if (!isAlike) continue;
+    seconds += state.seconds;
+    frames += metas[0]!.frames.decoded; // alike: it is there
+  }
+  return frames === 0 ? undefined : seconds / frames;
 }
 
 /** An input with its names. */
@@ -577,8 +608,12 @@ async function extractVideo(
   };
   const started = performance.now();
   const source = await openVideo(item.input.path, { stream: options.stream, ...limits });
+  options.progress.detail?.(sourceDetail(item.input.input, source));
   const probed = performance.now();
   const session = await run.session(stream);
+  const batch = options.batch ?? (session.provider === 'cpu' ? 1 : 8);
+  const { provider } = session;
+  options.progress.detail?.(sessionDetail(item.input.input, { provider, batch, threads: options.threads }));
   const rowShape = model.spec.outputs[output]!.shape.slice(1) as number[]; // fixed sizes: `prepare` checked
   await using writer = await openFeatureWriter(target, rowShape);
   const bar = options.progress.start(item.input.input, source.claimed.frames ?? undefined);
@@ -591,7 +626,7 @@ async function extractVideo(
       output,
       ...(model.spec.companions && { companions: model.spec.companions.bind(model.spec) }),
       level: levelOf(options),
-      batch: options.batch ?? (session.provider === 'cpu' ? 1 : 8),
+      batch,
       write: (rows) => writer.append(rows),
       limits,
       onFrames: (frames) => bar.advance(frames),
@@ -629,6 +664,7 @@ async function extractVideo(
   const ended = performance.now();
   const { decode, encode, write } = encoded.seconds;
   const total = { probe: (probed - started) / 1000, decode, encode, write, total: (ended - started) / 1000 };
+  options.progress.detail?.(stagesDetail(item.input.input, total));
   return { meta, seconds: total };
 }
 

@@ -1,4 +1,4 @@
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { assertValid } from '../check.js';
 import { EgolensError } from '../errors.js';
@@ -6,12 +6,13 @@ import { removeDeadTemporaries } from '../features/locks.js';
 import { makeFolder, pathExists, readSmallFile, sha256, temporaryName } from '../files.js';
 import { modelsFolder } from '../hub/cache.js';
 import type { JsonValue } from '../json.js';
-import { readLabels, type ModelManifest, type SourceFile } from '../models/folder.js';
-import { labelLists, parsePreset, presetJson, readPreset } from '../models/presets.js';
+import { type ModelManifest, type SourceFile } from '../models/folder.js';
+import { parsePreset, presetJson, readPreset } from '../models/presets.js';
 import type { ModelSpec } from '../models/spec.js';
 import type { Preset, Progress } from '../types.js';
 import { readConfig, readJsonObject } from './import-config.js';
 import { configure, openSources, sourceRecord, type ImportSources } from './import-sources.js';
+import { labelList } from './label-lists.js';
 import {
   computeProbe,
   describeFolder,
@@ -161,15 +162,6 @@ async function checkedTokenizer(path: string, { text, family }: ModelSpec): Prom
   return { json, source: { name: basename(path), bytes: file.length, sha256: sha256(file) } };
 }
 
-/** A label list by path, or by the name of one that comes with the program. @throws EgolensError input.not_found */
-export async function labelsPath(nameOrPath: string): Promise<string> {
-  if (await pathExists(nameOrPath)) return nameOrPath;
-  const path = labelLists().get(nameOrPath);
-  if (path !== undefined) return path;
-  const names = [...labelLists().keys()].join(', ');
-  throw new EgolensError('input.not_found', `no label list \`${nameOrPath}\`: neither a file nor one of ${names}`);
-}
-
 /** A preset by name, `name@version`, or path of a preset file. @throws EgolensError usage.flag, data.invalid */
 export async function presetOf(nameOrPath: string): Promise<Preset> {
   if (!nameOrPath.endsWith('.json')) return readPreset(nameOrPath);
@@ -191,8 +183,8 @@ async function checkedLabels(nameOrPath: string, { classes, text, family }: Mode
       },
     );
   }
-  const path = await labelsPath(nameOrPath);
-  const labels = await readLabels(path);
+  const list = await labelList(nameOrPath);
+  const { labels } = list;
   if (labels.length !== classes) {
     throw new EgolensError(
       'model.config',
@@ -202,7 +194,7 @@ async function checkedLabels(nameOrPath: string, { classes, text, family }: Mode
       },
     );
   }
-  return JSON.parse(await readFile(path, 'utf8')) as JsonValue;
+  return list as unknown as JsonValue; // parsed JSON; interfaces lack the index signature that would let the compiler see it
 }
 
 function defaultName(file: string): string {

@@ -20,6 +20,7 @@ import { unitHalves } from '../search/vectors.js';
 import type { Progress, Rational, Span } from '../types.js';
 import { findTools } from '../video/tools.js';
 import { concernsRun } from './extract.js';
+import { presetDetail, sourceDetail, stagesDetail } from './detail.js';
 import type { InputItem } from './inputs.js';
 import { errorRecord, timeBaseOf, type ErrorRecord } from './records.js';
 import { spanKey, spanOf } from './span.js';
@@ -120,12 +121,19 @@ export async function* indexLibrary(
     await using encoder = openWindowEncoder(plan, { ...options, choice, signal: AbortSignal.any([signal, lock.lost]) });
     const note = `${plan.model.id} (${plan.model.manifest.trained}) on ${choice.device}`;
     progress.note(`${note}${choice.why === '' ? '' : `: ${choice.why}`}`);
-    const listed = new Set<string>();
+    progress.detail?.(presetDetail(plan.preset));
+    const listed = new Map<string, InputItem>();
     for (const input of items) {
       signal.throwIfAborted();
       const path = pathInIndex(output, input.path);
-      if (listed.has(path)) continue; // given twice: once below a folder, say
-      listed.add(path);
+      const before = listed.get(path);
+      if (before !== undefined) {
+        if (before.start === input.start && before.end === input.end) continue; // once below a folder, say
+        counts.failed++;
+        yield { kind: 'failed', error: errorRecord(secondRange(input)) };
+        continue;
+      }
+      listed.set(path, input);
       const event = await library.take(input, path, { encoder, options, seconds });
       counts[event.kind]++;
       if (event.kind === 'done') counts.encodedRows += event.record.rows;
@@ -134,7 +142,8 @@ export async function* indexLibrary(
     }
     for (const item of await library.drop(listed, options.others)) {
       counts.removed++;
-      yield { kind: 'removed', record: recordOf(item, displayed(join(dirname(output), item.path)), 'removed', plan) };
+      const input = displayed(join(dirname(output), item.path));
+      yield { kind: 'removed', record: recordOf(item, { input }, 'removed', plan) };
     }
     const isWritten = await library.write(signal);
     return { ...counts, rows: library.rows, isWritten: isWritten || library.wasWritten, seconds, exit: exitOf(counts) };
@@ -204,9 +213,26 @@ export function refuseOtherSettings(index: IndexFile, wanted: IndexSettings): vo
   }
 }
 
-function recordOf(item: IndexItem, input: string, state: IndexedRecord['state'], { model }: WindowPlan): IndexedRecord {
+function secondRange({ input, name = input }: InputItem): EgolensError {
+  return new EgolensError(
+    'usage.conflict',
+    `\`${name}\`: another range of \`${input}\`; an index holds one of a video`,
+    {
+      try: 'an index of its own, or the whole video',
+      input,
+    },
+  );
+}
+
+function recordOf(
+  item: IndexItem,
+  video: Pick<InputItem, 'input' | 'of'>,
+  state: IndexedRecord['state'],
+  { model }: WindowPlan,
+): IndexedRecord {
   const { path: id, rows, key } = item;
-  return { schema: 'egolens.indexed/1', input, id, model: model.id, of: { kind: 'file' }, state, rows, key };
+  const of = timeBaseOf(video);
+  return { schema: 'egolens.indexed/1', input: video.input, id, model: model.id, of, state, rows, key };
 }
 
 /** Digest of everything that decides the vectors of a video. */
@@ -289,17 +315,17 @@ class Library implements AsyncDisposable {
       const video = await videoIdentity(input.path, options.identity);
       const key = keyOf(video, span, plan);
       const there = this.#parts.get(path);
-      if (there?.item.key === key) return { kind: 'kept', record: recordOf(there.item, input.input, 'kept', plan) };
+      if (there?.item.key === key) return { kind: 'kept', record: recordOf(there.item, input, 'kept', plan) };
       this.#parts.delete(path); // whatever happens now, the old vectors are not this video's
       const same = this.#partByKey.get(key);
       if (same) {
         const item = { ...same.item, path };
         this.#put({ ...same, item });
-        return { kind: 'kept', record: recordOf(item, input.input, 'kept', plan) };
+        return { kind: 'kept', record: recordOf(item, input, 'kept', plan) };
       }
       const item = { path, ...video, key, ...(await this.#encode(input, span, work)) };
       this.#put({ item, source: this.#spool, firstRow: this.#spool.rows - item.rows });
-      return { kind: 'done', record: recordOf(item, input.input, 'encoded', plan) };
+      return { kind: 'done', record: recordOf(item, input, 'encoded', plan) };
     } catch (thrown) {
       if (signal.aborted) throw signal.reason;
       const error = asEgolensError(thrown, input.input);
@@ -326,7 +352,10 @@ class Library implements AsyncDisposable {
           ...(stallTimeoutMs !== undefined && { stallTimeoutMs }),
         },
         ...(span !== undefined && { span }),
-        onOpen: (frames) => (bar = progress.start(input.input, frames)),
+        onOpen(source) {
+          progress.detail?.(sourceDetail(input.input, source));
+          bar = progress.start(input.input, source.claimed.frames ?? undefined);
+        },
         onFrames: (frames) => bar?.advance(frames),
         write: (rows) => {
           halves.push(unitHalves(rows.data, width));
@@ -335,6 +364,7 @@ class Library implements AsyncDisposable {
       });
       for (const { code, message } of encoded.warnings) progress.warn(code, `\`${input.input}\`: ${message}`);
       for (const stage of ['decode', 'encode', 'write'] as const) seconds[stage]! += encoded.seconds[stage];
+      progress.detail?.(stagesDetail(input.input, encoded.seconds));
       const { rows, clock } = encoded;
       const last = rows.at(-1);
       if (clock === null || last === undefined) throw new EgolensError('internal.bug', 'dense windows without a clock');
@@ -347,7 +377,7 @@ class Library implements AsyncDisposable {
   }
 
   /** Videos that were not listed go, as `others` says. */
-  async drop(listed: ReadonlySet<string>, others: IndexOptions['others']): Promise<readonly IndexItem[]> {
+  async drop(listed: ReadonlyMap<string, unknown>, others: IndexOptions['others']): Promise<readonly IndexItem[]> {
     const dropped: IndexItem[] = [];
     if (others === 'keep') return dropped;
     for (const { item } of [...this.#parts.values()].sort((a, b) => byPath(a.item, b.item))) {

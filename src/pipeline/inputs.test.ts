@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
 import { afterAll, beforeEach, expect, test } from 'vitest';
+import { packageRoot } from '../files.js';
 import { listInputs, parseShard, shardOf, type InputOptions } from './inputs.js';
 
 const base = mkdtempSync(join(tmpdir(), 'egolens-inputs-'));
@@ -143,4 +144,32 @@ test('the shards of a list are disjoint and together the list', () => {
   expect(shardOf(items, undefined)).toBe(items);
   expect(parseShard('2/8')).toEqual({ index: 2, of: 8 });
   for (const text of ['8/8', '1/0', '-1/2', '1', 'a/b', '1/2/3']) expect(() => parseShard(text)).toThrow('0 <= I < N');
+});
+
+test('lengths: what the header claims is in the range or is left out and counted; what cannot be read stays to be reported', async () => {
+  for (const name of ['demo.mp4', 'one-frame.mp4', 'text.mp4', 'three-seconds.mp4'])
+    await cp(join(packageRoot, 'fixtures', 'videos', name), join(folder, name));
+  const notes: string[] = [];
+  const progress = {
+    start: () => ({ advance: () => undefined, stop: () => undefined }),
+    note: (message: string) => notes.push(message),
+    warn: () => undefined,
+  };
+  expect(await list(['~'], { durations: { min: 1, max: 5 }, progress })).toEqual(['text.mp4', 'three-seconds.mp4']);
+  expect(notes).toEqual(['2 of 4 videos left out: shorter or longer than was asked for']);
+  expect(await list(['~', '~/none.mp4'], { durations: { min: 5 } })).toEqual([
+    'demo.mp4',
+    'text.mp4',
+    'input.not_found',
+  ]);
+  // The range comes first, so that a limit counts what is wanted.
+  expect(await list(['~'], { durations: { max: 5 }, limit: 1 })).toEqual(['one-frame.mp4']);
+});
+
+test('shard auto is the whole list, in an order of this process', () => {
+  const items = Array.from({ length: 50 }, (_, i) => i);
+  const mine = shardOf(items, 'auto');
+  expect([...mine].sort((a, b) => a - b)).toEqual(items);
+  expect(mine).not.toEqual(items);
+  expect(shardOf(items, 'auto')).toEqual(mine);
 });

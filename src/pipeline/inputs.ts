@@ -148,12 +148,16 @@ export function shardOf<T>(items: readonly T[], shard: Shard | undefined): reado
   return items.filter((_, i) => i % shard.of === shard.index);
 }
 
-/** `2/8` -> the third of eight parts: indexes count from 0. `auto` where the caller's work is under locks. */
+/** `2/8` -> the third of eight parts: indexes count from 0. */
 export function parseShard(text: string): Exclude<Shard, 'auto'> {
   const match = /^(\d{1,6})\/(\d{1,6})$/.exec(text);
   const [index, of] = [Number(match?.[1]), Number(match?.[2])];
   if (!match || of === 0 || index >= of) {
-    throw new EgolensError('usage.flag', `expected a shard I/N with 0 <= I < N, found \`${text}\``);
+    throw new EgolensError(
+      'usage.flag',
+      `expected a shard I/N with 0 <= I < N, found \`${text}\``,
+      text === 'auto' ? { try: '`auto` is for `extract`, whose outputs are under locks' } : {},
+    );
   }
   return { index, of };
 }

@@ -1,10 +1,11 @@
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { fakeServer, sha256Of, type FakeServer } from '../../test/hub/server.js';
 import { tryLock } from '../features/locks.js';
+import { packageRoot } from '../files.js';
 import { tokenizerFiles } from '../hub/catalogue.js';
 import { pullModel, type PullOptions } from './pull.js';
 
@@ -13,6 +14,9 @@ import { pullModel, type PullOptions } from './pull.js';
  * the end: test/cli/pull.test.ts.
  */
 const content = Buffer.from('no checkpoint');
+/** A real one, for what comes after the import. */
+const golden = join(packageRoot, 'fixtures/golden/encoder/videomae_ft_mean');
+const { config } = JSON.parse(readFileSync(join(golden, 'case.json'), 'utf8')) as { config: object };
 const commit = '89abcdef0123456789abcdef0123456789abcdef';
 const root = mkdtempSync(join(tmpdir(), 'egolens-pull-test-'));
 afterAll(() => rm(root, { recursive: true, force: true }));
@@ -35,6 +39,11 @@ beforeEach(async () => {
     entry('tiny', { ...hub, ...known }),
     entry('tiny-newest', { ...hub, revision: null, ...unknown }),
     entry('tiny-url', { kind: 'url', url: `${server.url}/tiny.pth`, ...unknown }),
+    entry(
+      'tiny-real',
+      { kind: 'url', url: `${server.url}/checkpoint.pth`, ...unknown },
+      { arch: 'videomae-classifier', config },
+    ),
     entry('tiny-manual', { kind: 'manual', page: 'https://h/form', file: 'tiny.pth', why: 'request form', ...unknown }),
     entry('tiny-text', { ...hub, ...known }, { arch: 'clip-b16', kind: 'two-tower', tokenizer: 'clip-bpe' }),
     entry('tiny-nc', { ...hub, ...known }, { commercial: false, licence: { code: 'MIT', weights: 'CC-BY-NC-4.0' } }),
@@ -221,20 +230,25 @@ describe('licence and trust', () => {
     expect(notes.join('\n')).toMatch(/commercial use/);
   });
 
-  test('a digest that nobody states is kept at the first pull, and other bytes are refused later', async () => {
-    await arrives('tiny-url');
-    expect(notes.join('\n')).toContain('nobody vouches for it');
+  test('a digest that nobody states is kept once its file was imported, and other bytes are refused later', async () => {
     const path = join(home, 'models', 'first-use.json');
-    expect(JSON.parse(await readFile(path, 'utf8'))).toEqual({ 'tiny-url': sha256Of(content) });
-    await arrives('tiny-url');
-    const from = await mirror(Buffer.from('other bytes'));
-    await expect(pull('tiny-url', { from })).rejects.toMatchObject({
+    // No model: it must not stand in the way of the right file.
+    await arrives('tiny-real', { from: await mirror(content, 'checkpoint.pth') });
+    expect(await models()).toEqual([]);
+    const checkpoint = await readFile(join(golden, 'checkpoint.pth'));
+    const from = await mirror(checkpoint, 'checkpoint.pth');
+    expect(await pull('tiny-real', { from })).toMatchObject({ checked: 'first-use' });
+    expect(notes.join('\n')).toContain('nobody vouches for it');
+    expect(JSON.parse(await readFile(path, 'utf8'))).toEqual({ 'tiny-real': sha256Of(checkpoint) });
+    expect(await pull('tiny-real', { from, force: true })).toMatchObject({ checked: 'earlier' });
+    await mirror(Buffer.from('other bytes'), 'checkpoint.pth');
+    await expect(pull('tiny-real', { from, force: true })).rejects.toMatchObject({
       code: 'model.digest',
       message: expect.stringContaining('as at the first pull') as string,
-      details: { try: expect.stringContaining('take `tiny-url` out of') as string },
+      details: { try: expect.stringContaining('take `tiny-real` out of') as string },
     });
     await writeFile(path, '[]');
-    await expect(pull('tiny-url')).rejects.toMatchObject({ code: 'data.invalid' });
+    await expect(pull('tiny-real', { from, force: true })).rejects.toMatchObject({ code: 'data.invalid' });
   });
 
   test('what the catalogue or the hub vouches for needs no trust', async () => {

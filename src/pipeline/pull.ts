@@ -112,11 +112,12 @@ export async function pullModel(nameAndRevision: string, options: PullOptions): 
   };
   try {
     const checkpoint = await fetchSource(entry.source, origin, entry);
-    const checked = await vouch(entry, revision, checkpoint, progress);
+    const trust = await vouch(entry, revision, checkpoint, progress);
     const tokenizer = entry.tokenizer === null ? undefined : await fetchTokenizer(entry.tokenizer, origin, entry);
     await opened?.[Symbol.asyncDispose]();
     opened = undefined; // the import takes minutes and needs no connection
     const { manifest, folder } = await importEntry(entry, name, checkpoint.path, tokenizer?.path, options);
+    await trust.remember();
     return {
       schema: 'egolens.pulled/1',
       name: entry.name,
@@ -126,7 +127,7 @@ export async function pullModel(nameAndRevision: string, options: PullOptions): 
       revision: checkpoint.revision,
       bytes: checkpoint.bytes,
       sha256: checkpoint.sha256,
-      checked,
+      checked: trust.checked,
       labels: entry.labels,
       licence: entry.licence,
       commercial: entry.commercial,
@@ -357,6 +358,12 @@ function byHand(entry: CatalogueEntry, { page, file, why }: { page: string; file
 
 // ---- trust -------------------------------------------------------------------------------------------------------
 
+interface Trust {
+  readonly checked: PulledRecord['checked'];
+  /** To be called when the file has proved to be the model: a wrong one must not stand in the way of the right one. */
+  remember(): Promise<void>;
+}
+
 /**
  * Who vouches for the bytes. Where nobody does, the digest of the first pull is kept in the models folder, and a later pull of the same
  * entry must bring the same bytes.
@@ -366,24 +373,28 @@ async function vouch(
   revision: string | undefined,
   file: Fetched,
   progress: Progress,
-): Promise<PulledRecord['checked']> {
-  if (file.sha256 === entry.source.sha256) return 'catalogue';
+): Promise<Trust> {
+  const known = (checked: PulledRecord['checked']): Trust => ({ checked, remember: () => Promise.resolve() });
+  if (file.sha256 === entry.source.sha256) return known('catalogue');
   if (file.isConfirmed) {
     progress.note(`SHA-256 ${file.sha256}, as the hub states it`);
-    return 'hub';
+    return known('hub');
   }
   const path = join(modelsFolder(), 'first-use.json');
-  const known = await readTrusted(path);
   const key = revision === undefined ? entry.name : `${entry.name}@${revision}`;
-  const before = known.get(key);
+  const before = (await readTrusted(path)).get(key);
   if (before === undefined) {
-    progress.note(`SHA-256 ${file.sha256}: nobody vouches for it; kept in ${path} for the next time`);
-    await makeFolder(modelsFolder());
-    known.set(key, file.sha256);
-    await writeFileAtomic(path, `${jsonText(Object.fromEntries([...known].sort()), 2)}\n`);
-    return 'first-use';
+    return {
+      checked: 'first-use',
+      async remember() {
+        progress.note(`SHA-256 ${file.sha256}: nobody vouches for it; kept in ${path} for the next time`);
+        await makeFolder(modelsFolder());
+        const digests = (await readTrusted(path)).set(key, file.sha256);
+        await writeFileAtomic(path, `${jsonText(Object.fromEntries([...digests].sort()), 2)}\n`);
+      },
+    };
   }
-  if (before === file.sha256) return 'earlier';
+  if (before === file.sha256) return known('earlier');
   throw new EgolensError(
     'model.digest',
     `\`${entry.name}\`: expected SHA-256 ${before} as at the first pull, found ${file.sha256}`,
@@ -392,7 +403,7 @@ async function vouch(
 }
 
 async function readTrusted(path: string): Promise<Map<string, string>> {
-  const text = await readFile(path, 'utf8').catch(() => '{}');
+  const text = (await pathExists(path)) ? await readFile(path, 'utf8') : '{}';
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -1,7 +1,6 @@
 import { EgolensError } from '../errors.js';
 import { readSmallFile } from '../files.js';
 import { defaultModelName } from '../hub/cache.js';
-import { readLabels } from '../models/folder.js';
 import {
   checkClasses,
   checkTemplates,
@@ -15,7 +14,8 @@ import type { Preset } from '../types.js';
 import { parseStreamChoice } from '../video/probe.js';
 import { adjustPreset, type PresetChanges } from './adjust-preset.js';
 import { parseDecodeErrors } from './extract-options.js';
-import { labelsPath, presetOf } from './import-model.js';
+import { presetOf } from './import-model.js';
+import { labelList } from './label-lists.js';
 import { parseShard } from './inputs.js';
 import type { ClassList } from './recognize.js';
 
@@ -105,7 +105,7 @@ async function classListOf(flags: RecognizeFlags): Promise<ClassList> {
   const given = [
     ...own,
     ...(flags.classFile === undefined ? [] : await readList(flags.classFile, parseClassFile)),
-    ...(labels === undefined || labels === 'none' ? [] : await readLabels(await labelsPath(labels))),
+    ...(labels === undefined || labels === 'none' ? [] : (await labelList(labels)).labels),
   ];
   if (given.length === 0) {
     throw new EgolensError('usage.flag', '--zero-shot: no classes; expected those that the video may show', {

@@ -21,6 +21,7 @@ import {
   type ClassScores,
   type ScoredLabel,
 } from './class-scores.js';
+import { presetDetail, sessionDetail, sourceDetail, stagesDetail } from './detail.js';
 import { encodeVideo, type EncodedVideo } from './encode-video.js';
 import { checkDamage, concernsRun, inParallel, inputOf, type DecodeErrorPolicy } from './extract.js';
 import { shardOf, type InputItem } from './inputs.js';
@@ -175,6 +176,7 @@ export async function* recognize(
   const choice = await chooseProvider(options.device, options.signal);
   const { trained } = model.manifest;
   options.progress.note(`${model.id} (${trained}) on ${choice.device}${choice.why === '' ? '' : `: ${choice.why}`}`);
+  options.progress.detail?.(presetDetail(preset));
   if (trained === 'untrained')
     options.progress.warn('model.untrained', `${model.id} has learned nothing: its labels and scores mean nothing`);
   const classes: Classes =
@@ -291,6 +293,7 @@ async function recognizeOne({ input, id, target }: NamedVideo, run: Run): Promis
       const kept = await keptRecords(target, key);
       if (kept) {
         checkDamage({ decodeErrors: kept.decodeErrors, ...kept.frames }, input, run.options);
+        run.options.progress.detail?.(`kept \`${target.path}\``);
         return { event: { kind: 'kept', input: input.input, path: target.path }, ...nothing };
       }
       await refuseForeign(target);
@@ -350,8 +353,12 @@ async function recognizeVideo(
   };
   const started = performance.now();
   const source = await openVideo(item.path, { stream: options.stream, ...limits });
+  options.progress.detail?.(sourceDetail(item.input, source));
   const probed = performance.now();
   const session = await run.session();
+  const batch = options.batch ?? (session.provider === 'cpu' ? 1 : 8);
+  const { provider } = session;
+  options.progress.detail?.(sessionDetail(item.input, { provider, batch, threads: options.threads }));
   const bar = options.progress.start(item.input, source.claimed.frames ?? undefined);
   const { crops } = windowLayout(source, preset.sampling, preset.pixels);
   const labeller = new Labeller(run, crops);
@@ -365,7 +372,7 @@ async function recognizeVideo(
       ...(model.spec.companions && { companions: model.spec.companions.bind(model.spec) }),
       ...(model.spec.isImage === true && { framesApart: true }),
       level: 'clip',
-      batch: options.batch ?? (session.provider === 'cpu' ? 1 : 8),
+      batch,
       write(rows) {
         labeller.add(rows);
         return Promise.resolve();
@@ -415,11 +422,13 @@ async function recognizeVideo(
   });
   const { decode, encode } = encoded.seconds;
   const total = (performance.now() - started) / 1000;
+  const seconds = { probe: (probed - started) / 1000, decode, encode, total };
+  options.progress.detail?.(stagesDetail(item.input, seconds));
   return {
     video: { input: item.input, startOffset, rate: plausibleRate(source), records },
     facts,
     rows: encoded.rows.length,
-    seconds: { probe: (probed - started) / 1000, decode, encode, total },
+    seconds,
   };
 }
 

@@ -174,6 +174,8 @@ async function readPart(path: string): Promise<Part> {
       try: 'extract with `--pool mean`',
     });
   }
+  if (array.shape[0] === 0)
+    throw new EgolensError('data.shape', `\`${path}\`: expected at least one row`, { input: path });
   if (times === undefined || meta === undefined) {
     throw new EgolensError('data.clock', `\`${path}\`: neither meta file nor time table tells when its rows are`, {
       input: path,
@@ -212,10 +214,11 @@ function equalRows(first: Part, other: Part): Picks {
   });
   if (differs < 0 && first.times.length === other.times.length) {
     const rows = first.times.map((_, i) => i);
-    return {
-      rows,
-      shift: Math.max(0, ...rows.map((i) => Math.abs(middle(first.times[i]!) - middle(other.times[i]!)))),
-    };
+    const shift = rows.reduce(
+      (most, i) => Math.max(most, Math.abs(middle(first.times[i]!) - middle(other.times[i]!))),
+      0,
+    );
+    return { rows, shift };
   }
   const at = differs < 0 ? first.times.length : differs;
   const text = ({ times, clock }: Part): string => {
@@ -234,7 +237,8 @@ function equalRows(first: Part, other: Part): Picks {
 }
 
 function nearestRows(first: Part, other: Part): Picks {
-  const [begin, end] = [other.times[0]!.start, Math.max(...other.times.map((row) => row.end))];
+  const begin = other.times[0]!.start; // `readPart`: one row at least
+  const end = other.times.reduce((latest, row) => Math.max(latest, row.end), begin);
   let shift = 0;
   let at = 0;
   const rows = first.times.map((row) => {

@@ -56,8 +56,8 @@ export async function* synthBaselines(folder: string, options: BaselineOptions):
     const hasTrain = split !== 'train' && (await pathExists(trainPath));
     const seen = hasTrain ? await annotations(challenge, trainPath) : truth;
     const from = hasTrain ? 'train' : split;
-    const blind = scoresOf(challenge, truth, makeBlind(task, seen, truth), split);
-    const ceiling = scoresOf(challenge, truth, makeTruth(task, truth), split);
+    const blind = scoresOf(challenge, truth, makeBlind(task, seen, truth));
+    const ceiling = scoresOf(challenge, truth, makeTruth(task, truth));
     if (blind === undefined || ceiling === undefined) {
       progress.note(`${task}: nothing to predict in this split`);
       continue;
@@ -118,7 +118,6 @@ function scoresOf(
   challenge: Challenge,
   truth: JsonDocument,
   records: readonly PredictionRecord[],
-  split: string,
 ): Map<string, number> | undefined {
   if (records.length === 0 || challenge.submission === undefined) return undefined;
   const { json } = challenge.submission(records, truth, { fillMissing: true });
@@ -126,7 +125,7 @@ function scoresOf(
   const submission = parseJson(`the submission of ${challenge.task}`, text, {
     literals: challenge.keepsLiterals ?? false,
   });
-  const options = { ties: 'numpy', split, detail: false } as const;
+  const options = { ties: 'numpy', detail: false } as const;
   const { rows } = challenge.prepare([truth], [submission], options).evaluate(options);
   return new Map(
     rows.map(({ metric, at = {}, value }) => [

@@ -95,7 +95,9 @@ export async function* synth(folder: string, options: SynthOptions): AsyncGenera
 
 const longestSide = 4096;
 const longestSeconds = 4 * 3600;
-const mostClips = 100_000;
+const mostClips = 20_000;
+/** Of all clips together: scenes and annotations of a split are in memory at once. */
+const mostSeconds = 1_000_000;
 
 function checkRequest({ clips, seconds, seed, fps, width, height }: SetRequest): void {
   const refuse = (what: string, expected: string, found: number | string): void => {
@@ -103,6 +105,7 @@ function checkRequest({ clips, seconds, seed, fps, width, height }: SetRequest):
   };
   if (!(clips >= 1 && clips <= mostClips)) refuse('clips', `1 to ${mostClips}`, clips);
   if (!(seconds >= 1 && seconds <= longestSeconds)) refuse('seconds', `1 to ${longestSeconds}`, seconds);
+  if (clips * seconds > mostSeconds) refuse('clips', `at most ${mostSeconds} s of all clips together`, clips * seconds);
   if (!(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32))
     refuse('seed', 'a whole number from 0 to 4294967295', seed);
   // Frames at 5 a second (Visual Queries) have to be frames of the video.
@@ -338,12 +341,16 @@ function summarise(clips: readonly Clip[], { progress, split }: SynthOptions): v
     unseen === 0
       ? ''
       : `, ${unseen} of them with wearers, textures and pairs of noun and colour that training never shows`;
-  progress.note(`${split}: ${clips.length} clips, ${actions} actions${note}`);
+  progress.note(`${split}: ${counted(clips.length, 'clip')}, ${counted(actions, 'action')}${note}`);
   const most = Math.max(...clips.map(({ scene }) => scene.actions.length));
   if (most < leastActions) {
     progress.note(
-      `lta: no instance: the longest clip has ${most} actions, an instance needs ${leastActions}; try --seconds 120`,
+      `lta: no instance: the longest clip has ${counted(most, 'action')}, an instance needs ${leastActions}; try --seconds 120`,
     );
   }
   if (actions === 0) progress.note('no clip is long enough for an action: try --seconds 5 or more');
+}
+
+function counted(count: number, thing: string): string {
+  return `${count} ${thing}${count === 1 ? '' : 's'}`;
 }

@@ -7,7 +7,7 @@ import type { Choice } from '../runtime/provider-types.js';
 import type { Session } from '../runtime/session.js';
 import type { Preset, Rational, Span, Tensor } from '../types.js';
 import type { RunLimits } from '../video/ffmpeg.js';
-import { openVideo, type StreamChoice } from '../video/probe.js';
+import { openVideo, type StreamChoice, type VideoSource } from '../video/probe.js';
 import { encodeVideo, type EncodedVideo } from './encode-video.js';
 import { fitted, inputOf } from './extract.js';
 import { openModelSession } from './probe.js';
@@ -112,8 +112,8 @@ export interface VectorJob {
   readonly limits: RunLimits;
   /** Called in row order with [n, width], as the model gives them. */
   readonly write: (rows: Tensor<'float32'>) => Promise<void>;
-  /** Called with the frames that the header claims, before any is decoded. */
-  readonly onOpen?: (frames: number | undefined) => void;
+  /** Called with what is known of the video before any frame is decoded. */
+  readonly onOpen?: (source: VideoSource) => void;
   readonly onFrames?: (count: number) => void;
 }
 
@@ -130,7 +130,7 @@ export function openWindowEncoder(plan: WindowPlan, options: EncoderOptions): Wi
   return {
     async encode({ path, span, limits, write, onOpen, onFrames }) {
       const source = await openVideo(path, { stream, ...limits });
-      onOpen?.(source.claimed.frames ?? undefined);
+      onOpen?.(source);
       const session = await (opened ??= openModelSession(
         model,
         { ...options, device: options.choice },

@@ -1,4 +1,5 @@
 import type { AnyTensor, Tensor } from '../types.js';
+import type { HostUpdate } from './host-update.js';
 import type { ExecutionProvider } from './protocol.js';
 
 /**
@@ -25,6 +26,22 @@ export interface TrainingRun {
   readonly fetch: readonly string[];
   /** Output -> the state tensor that it replaces, when every number given back is finite. */
   readonly keep: Readonly<Record<string, string>>;
+  /** What the worker does after a good run, over state tensors; its result is the value `gradient_norm`. */
+  readonly update?: StateUpdate;
+}
+
+/** An update out of gradients that lie in the state. */
+export interface StateUpdate extends HostUpdate {
+  readonly tensors: readonly {
+    readonly decay: number;
+    readonly scale: number;
+    /** Names of state tensors. */
+    readonly weights: string;
+    readonly gradient: string;
+    readonly m?: string;
+    readonly v?: string;
+    readonly ema?: string;
+  }[];
 }
 
 export type TrainingRequest =

@@ -15,7 +15,7 @@ import type {
   TrainingStart,
 } from './training-protocol.js';
 
-export type { FloatsByName, TensorsByName, TrainingRun } from './training-protocol.js';
+export type { FloatsByName, StateUpdate, TensorsByName, TrainingRun } from './training-protocol.js';
 
 /** Graphs over one state, in a worker thread of their own: the state never leaves it but when it is read. Dispose it. */
 export interface TrainingSession extends AsyncDisposable {
@@ -97,7 +97,7 @@ class TrainingLink {
       const pending = this.#pending.get(answer.id);
       this.#pending.delete(answer.id);
       if (answer.outcome === 'done') pending?.resolve(answer);
-      else pending?.reject(this.#failed(answer.message));
+      else pending?.reject(this.#closed ?? this.#failed(answer.message));
     });
     this.#worker.on('error', (cause) => {
       this.#fail(this.#failed(`the training thread failed: ${cause.message}`, cause));

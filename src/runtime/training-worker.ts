@@ -4,10 +4,12 @@ import type * as Ort from 'onnxruntime-node';
 import type { Tensor } from '../types.js';
 import { firstNotFinite } from './finite.js';
 import { guarded } from './guard.js';
+import { gradientNorm, updateOnHost, type HostState } from './host-update.js';
 import { stop } from './protocol.js';
 import type {
   FloatsByName,
   FromTrainingWorker,
+  StateUpdate,
   TensorsByName,
   ToTrainingWorker,
   TrainingRequest,
@@ -81,23 +83,49 @@ function read(names: readonly string[]): FloatsByName {
   );
 }
 
-async function run({ graph, feeds, fetch, keep }: TrainingRun): Promise<{ values: FloatsByName; kept: boolean }> {
+interface Answer {
+  readonly values: FloatsByName;
+  readonly kept: boolean;
+}
+
+async function run({ graph, feeds, fetch, keep, update }: TrainingRun): Promise<Answer> {
   const session = sessions.get(graph);
   if (!session) throw new Error(`no graph \`${graph}\``);
   const inputs = inputsOf(session, feeds);
   const targets: Record<string, Ort.Tensor | null> = {};
   for (const name of fetch) targets[name] = null;
-  const replaced = Object.entries(keep).map(([output, name]) => {
+  const replaced: Slot[] = [];
+  for (const [output, name] of Object.entries(keep)) {
     const slot = slotOf(name);
-    slot.back ??= buffered(new Float32Array(slot.front.data.length), slot.shape);
-    targets[output] = slot.back.tensor; // written in place
-    return slot;
-  });
+    if (session.inputNames.includes(name)) {
+      slot.back ??= buffered(new Float32Array(slot.front.data.length), slot.shape);
+      replaced.push(slot);
+    }
+    targets[output] = (replaced.at(-1) === slot ? slot.back! : slot.front).tensor; // written in place
+  }
   const results = await session.run(inputs, targets);
   const values = Object.fromEntries(fetch.map((name) => [name, floatsOf(name, results[name]!)]));
   const kept = Object.values(values).every(({ data }) => firstNotFinite(data) < 0);
   if (kept) for (const slot of replaced) [slot.front, slot.back] = [slot.back!, slot.front];
-  return { values, kept };
+  return kept && update ? updated(values, update) : { values, kept };
+}
+
+function updated(values: FloatsByName, update: StateUpdate): Answer {
+  const data = (name: string): Float32Array => slotOf(name).front.data;
+  const states = update.tensors.map(({ decay, scale, weights, gradient, m, v, ema }): HostState => ({
+    decay,
+    scale,
+    weights: data(weights),
+    gradient: data(gradient),
+    m: m === undefined ? m : data(m),
+    v: v === undefined ? v : data(v),
+    ema: ema === undefined ? ema : data(ema),
+  }));
+  const norm = gradientNorm(states);
+  const kept = Number.isFinite(norm);
+  if (kept) updateOnHost(states, update, norm);
+  const gradient_norm: Tensor<'float32'> = { dtype: 'float32', shape: [], data: Float32Array.of(norm) };
+  return { values: { ...values, gradient_norm }, kept };
 }
 
 function inputsOf(session: Ort.InferenceSession, feeds: TensorsByName): Ort.InferenceSession.FeedsType {
@@ -116,7 +144,7 @@ function floatsOf(name: string, { data, dims }: Ort.OnnxValue): Tensor<'float32'
   return { dtype: 'float32', shape: dims, data: data.slice() };
 }
 
-async function answerOf(request: TrainingRequest): Promise<{ values: FloatsByName; kept: boolean }> {
+async function answerOf(request: TrainingRequest): Promise<Answer> {
   const nothing = { values: {}, kept: true };
   switch (request.type) {
     case 'open':

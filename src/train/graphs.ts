@@ -1,7 +1,7 @@
 import { assert, EgolensError } from '../errors.js';
 import { GraphBuilder, type Constant, type Graph } from '../graph/builder.js';
 import { gradients } from '../graph/grad.js';
-import { add, concat, mul, reshape, split } from '../graph/layers.js';
+import { add, concat, identity, mul, reshape, split } from '../graph/layers.js';
 import type { Value } from '../graph/ops.js';
 import { prepended, pruned } from '../graph/prune.js';
 import { shapeText, sizeOf } from '../tensor.js';
@@ -41,7 +41,16 @@ export interface StepGraph {
   readonly keep: Readonly<Record<string, string>>;
 }
 
-/** The graphs of a training step; what they share is in state tensors. */
+/** Where the optimiser works: as nodes of the step graph, or on the host, over the gradients that a graph gives. */
+export type UpdatePlace = 'graph' | 'host';
+
+/**
+ * `step`: gradients and update in one. `gradient`: gradients into state `a/…`. `accumulate`: a share of the gradients added to `a/…`.
+ * `apply`: the update out of `a/…`.
+ */
+export type GraphKind = 'step' | 'gradient' | 'accumulate' | 'apply';
+
+/** A training step: its layout, and the graphs over it, which share state tensors. */
 export interface StepGraphs {
   /** Trained parameters, in the order in which the forward pass asks for them. */
   readonly trained: readonly Parameter[];
@@ -50,13 +59,9 @@ export interface StepGraphs {
   readonly frozen: readonly Parameter[];
   /** Inputs of a batch. */
   readonly inputs: readonly Value[];
-  readonly memory: MemoryPlan;
-  /** Gradients and update in one. */
-  readonly step: StepGraph;
-  /** Adds a share of the gradients to accumulators (state `a/…`). */
-  readonly gradient: StepGraph;
-  /** The update out of the accumulators. */
-  readonly apply: StepGraph;
+  memory(place: UpdatePlace): MemoryPlan;
+  /** Built anew at each call. */
+  graph(kind: GraphKind): StepGraph;
   evaluation(name: string, weights: 'current' | 'average'): StepGraph;
 }
 
@@ -75,18 +80,16 @@ const partOutput = (name: string): string => `loss.${name}`;
  */
 export function stepGraphs(description: StepDescription): StepGraphs {
   const { name, optimiser, evaluations = {} } = description;
-  const fused = differentiated(description, `${name}.step`);
-  const { slabs, trained } = fused;
-  const step = updated(fused, fused.slabValues, description);
-  const gradient = accumulating(description);
+  const layout = differentiated(description, name);
+  const { slabs, trained } = layout;
+  const isTrained = new Set(trained.map((parameter) => parameter.name));
   const frozen = new Map<string, Parameter>();
   const note = (parameters: readonly Parameter[]): void => {
-    const isTrained = new Set(trained.map((parameter) => parameter.name));
     for (const parameter of parameters) {
       if (!isTrained.has(parameter.name)) frozen.set(parameter.name, { name: parameter.name, shape: parameter.shape });
     }
   };
-  note(fused.g.params);
+  note(layout.g.params);
   const evaluated = new Map<string, Graph>();
   for (const [key, body] of Object.entries(evaluations)) {
     const g = new GraphBuilder(`${name}.${key}`, { params: 'inputs' });
@@ -94,17 +97,21 @@ export function stepGraphs(description: StepDescription): StepGraphs {
     note(g.params);
     evaluated.set(key, g.finish());
   }
-  const isParameter = new Set(fused.g.params.map((parameter) => parameter.name));
-  const inputs = fused.forwardInputs.filter((value) => !isParameter.has(value.name));
+  const isParameter = new Set(layout.g.params.map((parameter) => parameter.name));
+  const inputs = layout.forwardInputs.filter((value) => !isParameter.has(value.name));
+  const builders: Readonly<Record<GraphKind, () => StepGraph>> = {
+    step: () => updating(description),
+    gradient: () => differentiating(description),
+    accumulate: () => accumulating(description),
+    apply: () => applying(slabs, description),
+  };
   return {
     trained,
     slabs,
     frozen: [...frozen.values()],
     inputs,
-    memory: memoryOf(fused, [...frozen.values()], inputs, optimiser),
-    step,
-    gradient,
-    apply: applying(slabs, description),
+    memory: (place) => memoryOf(layout, { frozen: [...frozen.values()], inputs, optimiser, place }),
+    graph: (kind) => builders[kind](),
     evaluation(key, weights) {
       const graph = evaluated.get(key);
       assert(graph, `${name}: no evaluation \`${key}\``);
@@ -162,16 +169,20 @@ function differentiated(description: StepDescription, name: string): Differentia
   return { g, trained, slabs, slabValues, forwardInputs, forwardCount, fetch };
 }
 
-/** Adds the update and closes the graph. */
-function updated(
-  { g, slabs, fetch }: Pick<Differentiated, 'g' | 'slabs' | 'fetch'>,
-  slabValues: readonly SlabValues[],
-  { optimiser }: StepDescription,
-): StepGraph {
-  const { gradientNorm, next } = update(g, slabValues, optimiser);
+function updating(description: StepDescription): StepGraph {
+  const { g, slabs, slabValues, fetch } = differentiated(description, `${description.name}.step`);
+  const { gradientNorm, next } = update(g, slabValues, description.optimiser);
   g.output(normOutput, gradientNorm);
   const keep = outputs(g, next);
   return { graph: bind(g.finish(), slabs), fetch: [...fetch, normOutput], keep };
+}
+
+function differentiating(description: StepDescription): StepGraph {
+  const { g, slabs, slabValues, fetch } = differentiated(description, `${description.name}.gradient`);
+  // A gradient may be another one as well, or an input; an output is neither.
+  const next = new Map(slabValues.map(({ slab, gradient }) => [momentName('a', slab.name), identity(g, gradient)]));
+  const keep = outputs(g, next);
+  return { graph: bind(g.finish(), slabs), fetch, keep };
 }
 
 /** Declares what state tensors become; gives output -> state tensor. */
@@ -185,7 +196,7 @@ function outputs(g: GraphBuilder, next: ReadonlyMap<string, Value>): Record<stri
 }
 
 function accumulating(description: StepDescription): StepGraph {
-  const { g, slabs, slabValues, fetch } = differentiated(description, `${description.name}.gradient`);
+  const { g, slabs, slabValues, fetch } = differentiated(description, `${description.name}.accumulate`);
   const share = g.input(shareInput, 'float32', []);
   const next = new Map(
     slabValues.map(({ slab, gradient }) => {
@@ -237,16 +248,21 @@ const isConstant = (value: Value): value is Constant => value.constant !== undef
 
 function memoryOf(
   { g, forwardCount, slabs }: Differentiated,
-  unchanged: readonly Parameter[],
-  batchInputs: readonly Value[],
-  optimiser: Optimiser,
+  options: {
+    readonly frozen: readonly Parameter[];
+    readonly inputs: readonly Value[];
+    readonly optimiser: Optimiser;
+    readonly place: UpdatePlace;
+  },
 ): MemoryPlan {
   const bytes = (parameters: readonly { readonly shape: readonly number[] }[]): number =>
     parameters.reduce((total, { shape }) => total + 4 * sizeOf(shape), 0);
-  const state = 2 * bytes(slabs) * (1 + momentsOf(optimiser).length);
-  const frozen = bytes(unchanged);
+  const set = bytes(slabs) * (1 + momentsOf(options.optimiser).length);
+  // The host changes the state in place, out of gradients beside it.
+  const state = options.place === 'graph' ? 2 * set : set + bytes(slabs);
+  const frozen = bytes(options.frozen);
   const kept = keptBytes(g.nodes, forwardCount);
-  const batch = batchInputs.reduce((total, value) => total + bytesOfValue(value), 0);
+  const batch = options.inputs.reduce((total, value) => total + bytesOfValue(value), 0);
   return { state, frozen, kept, batch, total: state + frozen + kept + batch };
 }
 

@@ -1,10 +1,10 @@
-import type { Graph, GraphNode } from '../graph/builder.js';
+import type { GraphNode } from '../graph/builder.js';
 import type { Value } from '../graph/ops.js';
 import { elementSize, sizeOf } from '../tensor.js';
 
 /** The least memory that a training step can do with, in bytes. */
 export interface MemoryPlan {
-  /** Weights, moments and averages, in the two sets that change places. */
+  /** Weights, moments and averages: two sets that change places, or one and the gradients. */
   readonly state: number;
   /** Weights that do not change. */
   readonly frozen: number;
@@ -43,13 +43,8 @@ export function keptBytes(nodes: readonly GraphNode[], forward: number): number 
   return [...kept.values()].reduce((total, value) => total + bytesOfValue(value), 0);
 }
 
-/** One line for a log or a person: `state 1.2 MB + kept 3.4 MB + …`. */
+/** One line for a log or a person: `5.0 MB: state 1.2 MB, …`. */
 export function memoryText({ state, frozen, kept, batch, total }: MemoryPlan): string {
   const text = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MB`;
-  return `${text(total)}: state twice ${text(state)}, frozen ${text(frozen)}, kept activations ${text(kept)}, batch ${text(batch)}`;
-}
-
-/** Bytes of the inputs of a graph that `isBatch` picks. */
-export function inputBytes({ inputs }: Graph, isBatch: (name: string) => boolean): number {
-  return inputs.filter(({ name }) => isBatch(name)).reduce((total, value) => total + bytesOfValue(value), 0);
+  return `${text(total)}: state ${text(state)}, frozen ${text(frozen)}, kept activations ${text(kept)}, batch ${text(batch)}`;
 }

@@ -38,6 +38,7 @@ function parabolas(groups: GroupRule, optimiser: Optimiser): { step: StepDescrip
   };
 }
 
+const places = ['host', 'graph'] as const;
 const x = floats([0.3, 0.6, -0.9, 1.2], [2, 2]);
 
 /** Gradients of the parabolas in double precision. */
@@ -45,52 +46,55 @@ function gradientsAt(a: readonly number[], b: readonly number[]): readonly [numb
   return [a.map((value, i) => 2 * (value - x.data[i]!)), b.map((value) => (2 / 3) * (value - 2))];
 }
 
-test('AdamW follows its formulas: clipping, decay and rate by group, bias correction, average', async () => {
-  const optimiser = { rule: { ...adamw, epsilon: 1e-3 }, clip: 1.5, average: 0.9 } satisfies Optimiser;
-  const { step, weights } = parabolas(
-    ({ name }) => (name === 'a' ? { decay: 0.1, scale: 0.5 } : { decay: 0, scale: 1 }),
-    optimiser,
-  );
-  await using training = await openTraining(step, weights, { device: 'cpu', threads: 1 });
-  const state = ['a', 'b'].map((name) => {
-    const start = Array.from(weights.get(name)!.data);
-    return { p: start, m: start.map(() => 0), v: start.map(() => 0), ema: [...start] };
-  });
-  for (let t = 1; t <= 4; t++) {
-    const rate = 0.05 * t;
-    const result = await training.run({ x }, rate);
-    const gradients = gradientsAt(state[0]!.p, state[1]!.p);
-    const norm = Math.hypot(...gradients.flat());
-    expect(result.gradientNorm).toBeCloseTo(norm, 4);
-    const factor = Math.min(1, 1.5 / (norm + 1e-6));
-    for (const [k, { p, m, v, ema }] of state.entries()) {
-      const [decay, scale] = k === 0 ? [0.1, 0.5] : [0, 1];
-      for (let i = 0; i < p.length; i++) {
-        const g = gradients[k]![i]! * factor;
-        m[i] = 0.9 * m[i]! + 0.1 * g;
-        v[i] = 0.999 * v[i]! + 0.001 * g * g;
-        const change = m[i]! / (1 - 0.9 ** t) / (Math.sqrt(v[i]!) / Math.sqrt(1 - 0.999 ** t) + 1e-3);
-        p[i] = p[i]! * (1 - rate * scale * decay) - rate * scale * change;
-        ema[i] = 0.9 * ema[i]! + 0.1 * p[i]!;
+test.each(places)(
+  'AdamW follows its formulas: clipping, decay and rate by group, bias correction, average (%s)',
+  async (update) => {
+    const optimiser = { rule: { ...adamw, epsilon: 1e-3 }, clip: 1.5, average: 0.9 } satisfies Optimiser;
+    const { step, weights } = parabolas(
+      ({ name }) => (name === 'a' ? { decay: 0.1, scale: 0.5 } : { decay: 0, scale: 1 }),
+      optimiser,
+    );
+    await using training = await openTraining(step, weights, { device: 'cpu', threads: 1, update });
+    const state = ['a', 'b'].map((name) => {
+      const start = Array.from(weights.get(name)!.data);
+      return { p: start, m: start.map(() => 0), v: start.map(() => 0), ema: [...start] };
+    });
+    for (let t = 1; t <= 4; t++) {
+      const rate = 0.05 * t;
+      const result = await training.run({ x }, rate);
+      const gradients = gradientsAt(state[0]!.p, state[1]!.p);
+      const norm = Math.hypot(...gradients.flat());
+      expect(result.gradientNorm).toBeCloseTo(norm, 4);
+      const factor = Math.min(1, 1.5 / (norm + 1e-6));
+      for (const [k, { p, m, v, ema }] of state.entries()) {
+        const [decay, scale] = k === 0 ? [0.1, 0.5] : [0, 1];
+        for (let i = 0; i < p.length; i++) {
+          const g = gradients[k]![i]! * factor;
+          m[i] = 0.9 * m[i]! + 0.1 * g;
+          v[i] = 0.999 * v[i]! + 0.001 * g * g;
+          const change = m[i]! / (1 - 0.9 ** t) / (Math.sqrt(v[i]!) / Math.sqrt(1 - 0.999 ** t) + 1e-3);
+          p[i] = p[i]! * (1 - rate * scale * decay) - rate * scale * change;
+          ema[i] = 0.9 * ema[i]! + 0.1 * p[i]!;
+        }
       }
     }
-  }
-  const found = await training.state();
-  for (const [k, name] of (['a', 'b'] as const).entries()) {
-    const pairs = [found.weights, found.moments.m!, found.moments.v!, found.moments.ema!].map(
-      (values) => values.get(name)!.data,
-    );
-    for (const [j, expected] of [state[k]!.p, state[k]!.m, state[k]!.v, state[k]!.ema].entries()) {
-      expected.forEach((value, i) => {
-        expect(pairs[j]![i]).toBeCloseTo(value, 5);
-      });
+    const found = await training.state();
+    for (const [k, name] of (['a', 'b'] as const).entries()) {
+      const pairs = [found.weights, found.moments.m!, found.moments.v!, found.moments.ema!].map(
+        (values) => values.get(name)!.data,
+      );
+      for (const [j, expected] of [state[k]!.p, state[k]!.m, state[k]!.v, state[k]!.ema].entries()) {
+        expected.forEach((value, i) => {
+          expect(pairs[j]![i]).toBeCloseTo(value, 5);
+        });
+      }
     }
-  }
-});
+  },
+);
 
-test('a parameter that the loss does not reach is neither updated nor decayed', async () => {
+test.each(places)('a parameter that the loss does not reach is neither updated nor decayed (%s)', async (update) => {
   const { step, weights } = parabolas(() => ({ decay: 0.5, scale: 1 }), { rule: adamw });
-  await using training = await openTraining(step, weights, { device: 'cpu', threads: 1 });
+  await using training = await openTraining(step, weights, { device: 'cpu', threads: 1, update });
   await training.run({ x }, 0.1);
   const state = await training.state();
   expect(training.parameters.map(({ name }) => name)).toEqual(['a', 'b']);
@@ -98,9 +102,9 @@ test('a parameter that the loss does not reach is neither updated nor decayed', 
   expect(state.weights.get('a')!.data).not.toEqual(weights.get('a')!.data);
 });
 
-test('SGD with momentum and weight decay is that of torch', async () => {
+test.each(places)('SGD with momentum and weight decay is that of torch (%s)', async (update) => {
   const { step, weights } = parabolas(() => ({ decay: 0.1, scale: 1 }), { rule: { kind: 'sgd', momentum: 0.9 } });
-  await using training = await openTraining(step, weights, { device: 'cpu', threads: 1 });
+  await using training = await openTraining(step, weights, { device: 'cpu', threads: 1, update });
   const p = Array.from(weights.get('b')!.data);
   const m = p.map(() => 0);
   for (let t = 0; t < 3; t++) {

@@ -1,6 +1,11 @@
 import { EgolensError } from '../errors.js';
 import { onnxBytes } from '../graph/onnx.js';
-import { openTrainingSession, type TensorsByName, type TrainingSessionOptions } from '../runtime/training-session.js';
+import {
+  openTrainingSession,
+  type StateUpdate,
+  type TensorsByName,
+  type TrainingSessionOptions,
+} from '../runtime/training-session.js';
 import { shapeText, sizeOf, tensor } from '../tensor.js';
 import type { Tensor } from '../types.js';
 import {
@@ -12,7 +17,9 @@ import {
   valueOf,
   type StepDescription,
   type StepGraph,
+  type GraphKind,
   type StepGraphs,
+  type UpdatePlace,
 } from './graphs.js';
 import type { Parameter } from './groups.js';
 import type { MemoryPlan } from './memory.js';
@@ -70,6 +77,11 @@ export interface Training extends AsyncDisposable {
   load(state: TrainingState): Promise<void>;
 }
 
+export interface TrainingOptions extends TrainingSessionOptions {
+  /** Default: `host` on the cpu, else `graph`. Both do the same but for rounding. */
+  readonly update?: UpdatePlace;
+}
+
 /**
  * Compiles a training step and opens it.
  *
@@ -79,12 +91,13 @@ export interface Training extends AsyncDisposable {
 export async function openTraining(
   description: StepDescription,
   weights: Weights,
-  options: TrainingSessionOptions,
+  options: TrainingOptions,
 ): Promise<Training> {
   const graphs = stepGraphs(description);
   const initial = initialState(graphs, description, weights);
   const session = await openTrainingSession(options);
-  const training = new OpenTraining(description, graphs, session);
+  const place = options.update ?? (session.device === 'cpu' ? 'host' : 'graph');
+  const training = new OpenTraining(description, { graphs, place }, session);
   try {
     await training.load(initial);
   } catch (error) {
@@ -120,14 +133,20 @@ class OpenTraining implements Training {
   readonly #description: StepDescription;
   readonly #graphs: StepGraphs;
   readonly #session: Session;
-  readonly #opened = new Map<string, Promise<void>>();
+  readonly #place: UpdatePlace;
+  readonly #opened = new Map<string, Promise<Pick<StepGraph, 'fetch' | 'keep'>>>();
   #hasAccumulators = false;
   #step = 0;
 
-  constructor(description: StepDescription, graphs: StepGraphs, session: Session) {
+  constructor(
+    description: StepDescription,
+    { graphs, place }: { readonly graphs: StepGraphs; readonly place: UpdatePlace },
+    session: Session,
+  ) {
     this.device = session.device;
     this.parameters = graphs.trained;
-    this.memory = graphs.memory;
+    this.memory = graphs.memory(place);
+    this.#place = place;
     this.#description = description;
     this.#graphs = graphs;
     this.#session = session;
@@ -141,44 +160,69 @@ class OpenTraining implements Training {
     const list = isList(batches) ? batches : [batches];
     for (const batch of list) this.#check(batch);
     const number = this.#step + 1;
-    const feeds = stepFeeds(this.#description.optimiser, number, rate);
-    const result = list.length === 1 ? await this.#fused(list[0]!, feeds) : await this.#accumulated(list, feeds);
+    const result = list.length === 1 ? await this.#single(list[0]!, rate) : await this.#accumulated(list, rate);
     this.#step = number;
     return { step: number, ...result };
   }
 
-  async #fused(batch: TensorsByName, feeds: TensorsByName): Promise<Omit<StepResult, 'step'>> {
-    const values = await this.#use('step', this.#graphs.step, { ...batch, ...feeds });
-    const numbers = numbersOf(values.values);
-    if (!values.kept) throw await this.#notFinite(batch, numbers);
+  async #single(batch: TensorsByName, rate: number): Promise<Omit<StepResult, 'step'>> {
+    const isHost = this.#place === 'host';
+    if (isHost) await this.#makeAccumulators();
+    const { values, kept } = isHost
+      ? await this.#use('gradient', batch, { update: this.#hostUpdate(rate) })
+      : await this.#use('step', { ...batch, ...this.#stepFeeds(rate) });
+    const numbers = numbersOf(values);
+    if (!kept) throw await this.#notFinite(batch, numbers);
     return reportOf(numbers);
   }
 
-  async #accumulated(list: readonly TensorsByName[], feeds: TensorsByName): Promise<Omit<StepResult, 'step'>> {
-    await this.#clearAccumulators();
+  async #accumulated(list: readonly TensorsByName[], rate: number): Promise<Omit<StepResult, 'step'>> {
+    await this.#makeAccumulators();
+    await this.#session.clear(this.#accumulators());
     const share = tensor('float32', [], Float32Array.of(1 / list.length));
     const total: Record<string, number> = {};
-    for (const batch of list) {
-      const values = await this.#use('gradient', this.#graphs.gradient, { ...batch, [shareInput]: share });
-      const numbers = numbersOf(values.values);
-      if (!values.kept) throw await this.#notFinite(batch, numbers);
+    for (const [i, batch] of list.entries()) {
+      const isLast = i === list.length - 1 && this.#place === 'host';
+      const { values, kept } = await this.#use(
+        'accumulate',
+        { ...batch, [shareInput]: share },
+        isLast ? { update: this.#hostUpdate(rate) } : {},
+      );
+      const { [normOutput]: norm, ...numbers } = numbersOf(values);
+      if (!kept) throw await this.#notFinite(batch, numbersOf(values));
       for (const [name, value] of Object.entries(numbers)) total[name] = (total[name] ?? 0) + value / list.length;
+      if (norm !== undefined) total[normOutput] = norm;
     }
-    const values = await this.#use('apply', this.#graphs.apply, feeds);
-    const numbers = { ...total, ...numbersOf(values.values) };
-    if (!values.kept) throw await this.#notFinite(list[0]!, numbers);
+    if (this.#place === 'host') return reportOf(total);
+    const { values, kept } = await this.#use('apply', this.#stepFeeds(rate));
+    const numbers = { ...total, ...numbersOf(values) };
+    if (!kept) throw await this.#notFinite(list[0]!, numbers);
     return reportOf(numbers);
+  }
+
+  #stepFeeds(rate: number): TensorsByName {
+    return stepFeeds(this.#description.optimiser, this.#step + 1, rate);
+  }
+
+  #hostUpdate(rate: number): StateUpdate {
+    const { optimiser } = this.#description;
+    const moments = momentsOf(optimiser);
+    const tensors = this.#graphs.slabs.map(({ name, decay, scale }) => ({
+      decay,
+      scale,
+      weights: name,
+      gradient: momentName('a', name),
+      ...Object.fromEntries(moments.map((moment) => [moment, momentName(moment, name)])),
+    }));
+    return { ...optimiser, rate, step: this.#step + 1, tensors };
   }
 
   async gradients(batch: TensorsByName): Promise<Weights> {
     this.#check(batch);
-    await this.#clearAccumulators();
-    const { gradient } = this.#graphs;
-    const outputs = Object.keys(gradient.keep);
-    const feeds = { ...batch, [shareInput]: tensor('float32', [], Float32Array.of(1)) };
-    const { values } = await this.#use('gradient', { ...gradient, fetch: outputs, keep: {} }, feeds);
-    const slabs = new Map(outputs.map((output) => [gradient.keep[output]!, values[output]!]));
-    return this.#unpacked((slab) => slabs.get(momentName('a', slab))!);
+    await this.#makeAccumulators();
+    await this.#use('gradient', batch, { fetch: [] });
+    const values = await this.#session.read(this.#accumulators());
+    return this.#unpacked((slab) => values[momentName('a', slab)]!);
   }
 
   async evaluate(
@@ -186,8 +230,8 @@ class OpenTraining implements Training {
     feeds: TensorsByName,
     weights: 'current' | 'average' = 'current',
   ): Promise<Record<string, Tensor<'float32'>>> {
-    const graph = this.#graphs.evaluation(name, weights);
-    return (await this.#use(`${name} ${weights}`, graph, feeds)).values;
+    const make = (): StepGraph => this.#graphs.evaluation(name, weights);
+    return (await this.#use(`${name} ${weights}`, feeds, { make })).values;
   }
 
   async state(): Promise<TrainingState> {
@@ -222,33 +266,49 @@ class OpenTraining implements Training {
     await this.#session[Symbol.asyncDispose]();
   }
 
-  /** Runs a graph, which is opened when it is first used. */
-  async #use(name: string, { graph, fetch, keep }: StepGraph, feeds: TensorsByName): ReturnType<Session['run']> {
-    let opening = this.#opened.get(name);
-    if (!opening) {
-      const inline = (parameter: string): never => {
-        throw new EgolensError('internal.bug', `${graph.name}: \`${parameter}\` is no input`);
-      };
-      const plan = { slots: [], inline: [], totalBytes: 0 };
-      opening = this.#session.open(name, onnxBytes(graph, { weightsFile: '', plan, inline }));
-      this.#opened.set(name, opening);
-    }
-    await opening;
-    return await this.#session.run({ graph: name, feeds, fetch, keep });
+  /** Runs a graph, which is built and opened when it is first used. */
+  async #use(
+    name: string,
+    feeds: TensorsByName,
+    options: {
+      readonly make?: () => StepGraph;
+      readonly fetch?: readonly string[];
+      readonly update?: StateUpdate;
+    } = {},
+  ): ReturnType<Session['run']> {
+    const make = options.make ?? ((): StepGraph => this.#graphs.graph(name as GraphKind)); // evaluations bring their own
+    const opening = this.#opened.get(name) ?? this.#open(name, make());
+    this.#opened.set(name, opening);
+    const { fetch, keep } = await opening;
+    const { update } = options;
+    return await this.#session.run({
+      graph: name,
+      feeds,
+      fetch: options.fetch ?? fetch,
+      keep,
+      ...(update && { update }),
+    });
   }
 
-  async #clearAccumulators(): Promise<void> {
-    const { slabs } = this.#graphs;
-    const names = slabs.map(({ name }) => momentName('a', name));
-    if (this.#hasAccumulators) {
-      await this.#session.clear(names);
-      return;
-    }
-    const values = slabs.map(({ name, shape }) => [
-      momentName('a', name),
-      tensor('float32', shape, new Float32Array(sizeOf(shape))),
-    ]);
-    await this.#session.write(Object.fromEntries(values) as Record<string, Tensor<'float32'>>);
+  async #open(name: string, { graph, fetch, keep }: StepGraph): Promise<Pick<StepGraph, 'fetch' | 'keep'>> {
+    const inline = (parameter: string): never => {
+      throw new EgolensError('internal.bug', `${graph.name}: \`${parameter}\` is no input`);
+    };
+    const plan = { slots: [], inline: [], totalBytes: 0 };
+    await this.#session.open(name, onnxBytes(graph, { weightsFile: '', plan, inline }));
+    return { fetch, keep };
+  }
+
+  #accumulators(): string[] {
+    return this.#graphs.slabs.map(({ name }) => momentName('a', name));
+  }
+
+  async #makeAccumulators(): Promise<void> {
+    if (this.#hasAccumulators) return;
+    const values = this.#graphs.slabs.map(({ name, shape }) => {
+      return [momentName('a', name), tensor('float32', shape, new Float32Array(sizeOf(shape)))] as const;
+    });
+    await this.#session.write(Object.fromEntries(values));
     this.#hasAccumulators = true;
   }
 

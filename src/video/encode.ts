@@ -83,21 +83,26 @@ export async function startEncoding(
     throw watch.failure() ?? encodeError(exitError(name, 'ffmpeg', exit, messages.log()), messages.log().tail, codec);
   };
   let isOver = false;
-  void watch.gone.then(() => (isOver = true));
+  /** Ends the wait for a frame to be taken: by its last byte, or because nobody is there to take it. */
+  let settle: (isTaken: boolean) => void = () => undefined;
+  void watch.gone.then(() => {
+    isOver = true;
+    settle(false);
+  });
   return {
     async write(frame) {
       if (isOver) await failed();
       watch.touch();
       const bytes = Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength);
       watch.waiting(true);
-      const taken = new Promise<boolean>((done) => {
+      const isTaken = await new Promise<boolean>((done) => {
+        settle = done;
         input.write(bytes, (error) => {
           done(error === null || error === undefined);
         });
       });
-      const whole = await Promise.race([taken, watch.gone.then(() => false)]);
       watch.waiting(false);
-      if (!whole) await failed();
+      if (!isTaken) await failed();
     },
     async finish() {
       watch.waiting(true);

@@ -6,6 +6,7 @@ import type { FfmpegCommand } from 'fluent-ffmpeg';
 import { EgolensError } from '../errors.js';
 import { collectMessages, exitError, keptLines, type Exit, type MessageLog } from './messages.js';
 import type { Tools } from './tools.js';
+import { announceRun } from './trace.js';
 
 /**
  * The one module that runs ffmpeg and ffprobe, through fluent-ffmpeg and beside it. Whatever happens (end, failure, abort, a
@@ -132,6 +133,7 @@ export async function runFfprobe(
 ): Promise<ProbeOutput> {
   const name = basename(path);
   const args = ['-hide_banner', '-loglevel', 'repeat+level+warning', ...inputGuard, ...options, fileUrl(path)];
+  announceRun('ffprobe', args);
   // stdin stays an open pipe: it is the lifeline of the script's second form.
   const child = spawn(tools.ffprobe, args, { stdio: ['pipe', 'pipe', 'pipe'], windowsHide: true });
   const watch = watchChild(child, name, limits);
@@ -323,6 +325,7 @@ export function adjustCommand(command: FfmpegCommand): void {
   const start = inner._spawnFfmpeg.bind(inner);
   const silence: Ring = { get: () => '' };
   inner._spawnFfmpeg = (args, options, onProcess, onEnd) => {
+    announceRun('ffmpeg', args);
     const end: EndCallback = (error, stdout, stderr) => {
       onEnd(error, stdout ?? silence, stderr ?? silence);
     };

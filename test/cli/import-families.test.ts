@@ -312,12 +312,13 @@ describe('two-tower models', () => {
     expect(existsSync(join(model, 'probe', 'text.npy'))).toBe(true);
   });
 
-  test('a vocabulary that is larger than the model, damaged, or of a model without texts is refused', async () => {
+  test('a vocabulary of another size, damaged, or of a model without texts is refused, and so are labels', async () => {
     const toy = join(base, 'toy.json'); // 519 tokens; the model has 512
     await writeFile(toy, toyTokenizerJson());
     expect(await refused(file, { arch: family, config, tokenizer: toy })).toMatch(
-      /^model\.config: .*519 tokens; the model has 512/,
+      /^model\.config: .*519 tokens; the text tower has 512/,
     );
+    expect(await refused(file, { arch: family, config, labels: 'k400' })).toMatch(/^usage\.conflict: .*has no classes/);
     const bad = join(base, 'bad.json');
     await writeFile(bad, '{"model":{}}');
     expect(await refused(file, { arch: family, config, tokenizer: bad })).toMatch(/^data\.invalid: /);
@@ -371,5 +372,10 @@ describe('seeded models', () => {
     const model = await openModelFolder(folder);
     expect(readFileSync(model.tokenizer!, 'utf8')).toBe(toyTokenizerJson());
     expect(model.manifest.source.tokenizer).toMatchObject({ name: 'toy.json' });
+    // A smaller vocabulary is not the model's either, and no command would take it.
+    const larger = { ...config, text: { ...text, vocab_size: 520 } };
+    await expect(
+      makeSeededModel(folder, { name: 'toy', arch: 'viclip', config: larger, seed: 0, tokenizer }),
+    ).rejects.toMatchObject({ code: 'model.config' });
   });
 });

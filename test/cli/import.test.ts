@@ -192,6 +192,7 @@ test('labels of another length, presets of another size and names that are paths
   expect(await refused(checkpoint, { labels: await jsonFile(labels) })).toMatch(
     /^model\.config: .*10 labels; the model has 11 classes/,
   );
+  expect(await refused(checkpoint, { labels: 'k400' })).toMatch(/^model\.config: `k400`: 400 labels; the model has 11/);
   expect(await refused(checkpoint, { labels: await jsonFile({ labels: ['a'] }) })).toMatch(/^data\.invalid: /);
   expect(await refused(checkpoint, { preset: readPreset('ego4d-mq') })).toMatch(
     /^model\.config: .*16 frames at 224 pixels; the model takes 8 frames at 32/,

@@ -4,6 +4,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { readFeatures, readTimes } from '../../src/features/store.js';
 import { readPreset } from '../../src/models/presets.js';
 import { makeSeededModel } from '../../src/pipeline/seeded-model.js';
+import { makeToyTwoTower } from '../toy-two-tower.js';
 import { clip, egolens, temporaryFolder } from './command.js';
 
 /** Two encoders over the same windows (`extract --stream-set`), and their features side by side (`extract stack`). */
@@ -70,6 +71,19 @@ test('--stream-set multimodal alone needs its model and takes its own windows', 
   const run = await egolens(['extract', video, '--stream-set', 'multimodal', '--multimodal', second, '-o', out]);
   expect(run.code).toBe(0);
   expect((await readFeatures(join(out, 'demo.npy'))).clock).toMatchObject({ frames: 8, step: 1, hop: 16 });
+});
+
+test('--level frame is for image models: a row a frame', async () => {
+  const out = join(folder, 'frames');
+  const clip = join(folder, 'clip');
+  await makeToyTwoTower(clip, 'clip');
+  const run = await egolens(['extract', video, '--model', clip, '--level', 'frame', '-o', out]);
+  expect(run.stderr).toContain('1 done');
+  const { array, clock } = await readFeatures(join(out, 'demo.npy'));
+  expect(array.shape).toEqual([9, 16]); // 9 s at one frame a second
+  expect(clock).toMatchObject({ frames: 1, rows: 9 });
+  const refused = await egolens(['extract', video, '--level', 'frame', '-o', join(folder, 'none')]);
+  expect(refused).toMatchObject({ code: 6, stderr: expect.stringContaining('needs an image model') as unknown });
 });
 
 test('stack joins the streams of a folder; --unit divides each part by its length', async () => {

@@ -18,9 +18,7 @@ export const ownGolden = join(packageRoot, 'fixtures', 'golden');
 
 export const goldenFolder =
   process.env['EGOLENS_GOLDEN_DIR'] ??
-  [join(packageRoot, '..', 'shared', 'golden'), ownGolden].find((path) =>
-    existsSync(path),
-  );
+  [join(packageRoot, '..', 'shared', 'golden'), ownGolden].find((path) => existsSync(path));
 
 const areas = ['encoder', 'heads', 'ego4d', 'training'] as const;
 

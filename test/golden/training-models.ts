@@ -13,6 +13,7 @@ import {
 } from '../../src/models/videomae.js';
 import type { GraphVariant } from '../../src/models/spec.js';
 import { tensor } from '../../src/tensor.js';
+import { decayLayers, decayMatrices } from '../../src/train/groups.js';
 import { classTargets, softCrossEntropy } from '../../src/train/losses.js';
 import type { Tensor } from '../../src/types.js';
 import { localisation } from './actionformer.js';
@@ -47,6 +48,8 @@ const geometryOf = (model: Sizes, frames: number): Geometry => ({
   ...imagenet,
 });
 
+const videomaeGroups = decayMatrices(0.05, ['mask_token']);
+
 function classifier(config: TrainingConfig, targets: Tensor<'float32'>, arrays: Arrays): TrainingModel {
   const sizes = config.model as Sizes;
   const model: Classifier = {
@@ -62,6 +65,7 @@ function classifier(config: TrainingConfig, targets: Tensor<'float32'>, arrays: 
       const wanted = g.input('targets', 'float32', ['batch', model.classes]);
       return { loss: softCrossEntropy(g, logits, wanted), outputs: { 'out/logits': logits } };
     },
+    groups: videomaeGroups,
     sizes: { batch: targets.shape[0]! },
     batch: () => ({ input: arrays.get('batch/video')!, targets }),
   };
@@ -72,8 +76,13 @@ const linearProbe: MakeModel = (config, arrays) => {
   return classifier(config, classTargets(labels, (config.model as Sizes)['num_classes']!), arrays);
 };
 
-const fineTuning: MakeModel = (config, arrays) =>
-  classifier(config, arrays.get('batch/target') as Tensor<'float32'>, arrays);
+const fineTuning: MakeModel = (config, arrays) => {
+  const { depth, layer_decay: factor } = config.model as Sizes;
+  return {
+    ...classifier(config, arrays.get('batch/target') as Tensor<'float32'>, arrays),
+    groups: decayLayers(videomaeGroups, depth!, factor!),
+  };
+};
 
 const pretraining: MakeModel = (config, arrays) => {
   const sizes = config.model as Sizes;
@@ -92,6 +101,7 @@ const pretraining: MakeModel = (config, arrays) => {
       const { loss, predicted, targets } = pretrainingValues(g, model, variant);
       return { loss, outputs: { 'out/prediction': predicted, 'out/target': targets } };
     },
+    groups: videomaeGroups,
     sizes: { batch, visible: indices['visible']!.shape[1]!, decoded: indices['decoded']!.shape[1]! },
     batch: () => feeds,
   };
@@ -147,6 +157,7 @@ const distillation: MakeModel = (config, arrays) => {
       };
       return { loss, parts: { reconstruction, direct, generation }, outputs };
     },
+    groups: videomaeGroups,
     sizes: { batch, visible: visible.shape[1]!, difference: difference.shape[1]!, masked: masked.shape[1]! },
     batch: () => ({ input: arrays.get('batch/video')!, visible, difference, masked }),
   };
@@ -169,6 +180,7 @@ const contrastive: MakeModel = (config, arrays) => {
       const logits = mul(g, multiply(g, ...unit), exp(g, logitScale));
       return { loss: internvideoLoss(g, pairs, { logitScale }), outputs: { 'out/logits': logits } };
     },
+    groups: decayMatrices(0.2),
     batch: () => ({ frames, texts }),
   };
 };

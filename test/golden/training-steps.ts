@@ -3,6 +3,7 @@ import { openNpz } from '../../src/checkpoint/npz.js';
 import { openFileSource } from '../../src/files.js';
 import type { GraphBuilder } from '../../src/graph/builder.js';
 import type { Value } from '../../src/graph/ops.js';
+import type { GroupRule } from '../../src/train/groups.js';
 import { adamw } from '../../src/train/optimiser.js';
 import type { Forward, StepDescription } from '../../src/train/graphs.js';
 import { openTraining, type Training, type TrainingState, type Weights } from '../../src/train/step.js';
@@ -36,6 +37,8 @@ export type Arrays = ReadonlyMap<string, AnyTensor>;
 /** What a case trains: the part of it that the data do not say. */
 export interface TrainingModel {
   forward(g: GraphBuilder): Forward & { readonly outputs?: Readonly<Record<string, Value>> };
+  /** The rule of its parameter groups, where we have it: it must give the groups of the data. */
+  readonly groups?: GroupRule;
   /** Sizes of the symbols in the shapes of its inputs. */
   readonly sizes?: Readonly<Record<string, number>>;
   /** Inputs of the graph before step `i`, from 0; the last one is for the loss after all steps. */
@@ -47,7 +50,7 @@ const bounds = { loss: 1e-5, gradient: 1e-5, gradientFloor: 1e-8, weights: 5e-6,
 
 /**
  * One training case: gradients before clipping, five updates with loss and gradient norm, weights after one and after five, moments and
- * averages, what the forward pass gives on the way.
+ * averages, what the forward pass gives on the way. Once for each place where the optimiser may work.
  */
 const runTraining: Runner = async (path) => {
   const config = await readJson<TrainingConfig>(join(path, 'config.json'));
@@ -56,9 +59,23 @@ const runTraining: Runner = async (path) => {
   if (!make) throw new Error(`${config.case}: no such model`);
   const model = make(config, arrays);
   const { step, weights } = describe(config, model, arrays);
-  await using training = await openTraining(step, weights, { device: 'cpu', threads: 1 });
-  return await follow(training, config, { arrays, model });
+  const found: Comparison[] = groupComparisons(config, model, arrays);
+  for (const update of ['host', 'graph'] as const) {
+    await using training = await openTraining(step, weights, { device: 'cpu', threads: 1, update });
+    const comparisons = await follow(training, config, { arrays, model });
+    found.push(...comparisons.map((one) => ({ ...one, what: `${one.what}, update by the ${update}` })));
+  }
+  return found;
 };
+
+function groupComparisons({ optimizer }: TrainingConfig, { groups }: TrainingModel, arrays: Arrays): Comparison[] {
+  if (!groups) return [];
+  return optimizer.groups.map(({ name, weight_decay, lr_scale }) => {
+    const { decay, scale } = groups({ name, shape: arrays.get(`init/${name}`)!.shape });
+    const error = Math.max(Math.abs(decay - weight_decay), Math.abs(scale - lr_scale));
+    return { what: `group of ${name}`, error, tolerance: 1e-12 };
+  });
+}
 
 async function follow(
   training: Training,

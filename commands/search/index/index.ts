@@ -1,6 +1,6 @@
 import { Args, Flags } from '@oclif/core';
 import { BaseCommand } from '../../../src/cli/base-command.js';
-import { deviceFlags, given, inputFlags, inputOptions, parseDuration } from '../../../src/cli/flags.js';
+import { deviceFlags, ego4dFlags, given, inputFlags, inputOptions, parseDuration } from '../../../src/cli/flags.js';
 import { column } from '../../../src/cli/output.js';
 import { countsText, windowFlags, windowPlan } from '../../../src/cli/search-flags.js';
 import { runFlags } from '../../../src/cli/video-flags.js';
@@ -18,7 +18,6 @@ export default class SearchIndex extends BaseCommand {
   static override strict = false;
   static override args = {
     path: Args.string({
-      required: true,
       ignoreStdin: true,
       description: 'videos, folders, "patterns", @LIST, or - for a list on standard input',
     }),
@@ -38,6 +37,7 @@ export default class SearchIndex extends BaseCommand {
     })(),
     errors: runFlags.errors,
     ...inputFlags,
+    ...ego4dFlags,
     ...deviceFlags,
   };
 
@@ -53,7 +53,7 @@ export default class SearchIndex extends BaseCommand {
         '`video:-`: a video on standard input has no path that an index could keep',
       );
     }
-    await using inputs = await listInputs(argv as string[], { ...inputOptions(flags), signal: this.signal });
+    await using inputs = await listInputs(argv as string[], { ...inputOptions(flags), signal: this.signal, progress });
     await using files = await RunFiles.open({ errors: flags.errors });
     const writer = this.writer(flags, [column('input'), column('state'), column('rows', 'right')]);
     const run = indexLibrary(inputs.items, {
