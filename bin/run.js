@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url';
 const exitInternal = 1;
 const exitUsage = 2;
 const exitUnavailable = 7;
+const exitLimit = 8;
 /** The not-found plugin's; ours is a usage error. */
 const exitOfUnknownCommand = 127;
 
@@ -21,16 +22,21 @@ const ownArguments = argv.includes('--') ? argv.slice(0, argv.indexOf('--')) : a
 const jsonErrors = ownArguments.includes('--log-format=json') || flagValue('--log-format') === 'json';
 
 let outputClosed = false;
+/** Status of a run whose output could not go on; its own would say that all was written. */
+let exitOfOutput = 0;
 let openWorkers = 0;
 process.on('worker', (worker) => {
   openWorkers++;
   worker.once('exit', () => openWorkers--);
 });
 process.on('exit', () => {
-  if (outputClosed) process.exitCode = 0;
+  if (outputClosed) process.exitCode = exitOfOutput;
 });
 process.stdout.on('error', onOutputError);
-process.stderr.on('error', onOutputError);
+process.stderr.on('error', (error) => {
+  // Messages that cannot be kept are no reason to lose results.
+  if (error.code === 'EPIPE') onOutputError(error);
+});
 process.on('uncaughtException', (error) => {
   report(error);
   endSoon();
@@ -109,13 +115,21 @@ function flagValue(name) {
   return at === -1 ? undefined : ownArguments[at + 1];
 }
 
-/** The reader has gone (`| head`): that is no fault. A running command stops when it listens to SIGPIPE, else here. */
+/**
+ * The reader has gone (`| head`): that is no fault. A full disk is one. A running command stops when it listens to SIGPIPE, else here.
+ */
 function onOutputError(error) {
-  if (error.code !== 'EPIPE') throw error;
   if (outputClosed) return;
   outputClosed = true;
+  if (error.code === 'ENOSPC' || error.code === 'EDQUOT') {
+    exitOfOutput = exitLimit;
+    print('limit.disk', `results cannot be written (${error.code})`, 'make room, and start again', error);
+  } else if (error.code !== 'EPIPE') {
+    exitOfOutput = exitUsage;
+    print('output.unwritable', `results cannot be written (${error.code ?? error.message})`, undefined, error);
+  }
   if (process.emit('SIGPIPE', 'SIGPIPE')) return;
-  if (openWorkers === 0) process.exit(0);
+  if (openWorkers === 0) process.exit(exitOfOutput);
   endSoon();
 }
 

@@ -18,6 +18,14 @@ test('notes and warnings are lines; quiet has neither', async () => {
   expect(lines).toEqual(['device cpu', 'warning decode.hdr: no tone mapping']);
 });
 
+test('there is a line of detail only where it was asked for', async () => {
+  for (const verbosity of ['quiet', 'normal', 'verbose', 'trace'] as const) {
+    using progress = await openProgress(sink(verbosity));
+    progress.detail?.(verbosity);
+  }
+  expect(lines).toEqual(['verbose', 'trace']);
+});
+
 test('without a terminal work is said every 30 seconds, with its total where that is known', async () => {
   let now = 0;
   const clock = vi.spyOn(performance, 'now').mockImplementation(() => now);

@@ -115,7 +115,7 @@ export function isUid(text: string): boolean {
 
 function checkUid(document: JsonDocument, at: string, value: unknown): asserts value is string {
   if (typeof value === 'string' && isUid(value)) return;
-  throw fault(document, at, 'a uid', value === undefined ? 'none' : (JSON.stringify(value) ?? '').slice(0, 60));
+  throw fault(document, at, 'a uid', value === undefined ? 'none' : JSON.stringify(value).slice(0, 60));
 }
 
 function fault(document: JsonDocument, at: string, expected: string, found: string): EgolensError {

@@ -123,7 +123,7 @@ async function knownOf(root: string, { folder, task, split }: Ego4dSelection): P
     sources.push(path);
     const found = annotatedVideos(await readJsonFile(path));
     for (const uid of found.videos) videos.add(uid);
-    for (const [uid, clip] of found.clips) if (clips.get(uid)?.start == null) clips.set(uid, clip);
+    for (const [uid, clip] of found.clips) if ((clips.get(uid)?.start ?? null) === null) clips.set(uid, clip);
   }
   if (sources.length === 0) {
     const names = (split === undefined ? ego4dSplits : [split]).map((one) => `\`${annotationNames(task, one)[0]!}\``);

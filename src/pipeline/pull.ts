@@ -95,7 +95,7 @@ export async function pullModel(nameAndRevision: string, options: PullOptions): 
   const name = options.name ?? entry.name;
   const there = revision === undefined ? await findInstalled(name, options) : undefined;
   if (there !== undefined) {
-    progress.note(`${there.id} is installed already; --force fetches it again`);
+    progress.note(`${there.id} is installed already; --force imports it again`);
     return installedRecord(entry, there);
   }
   sayWhatIsKnown(entry, progress);

@@ -77,8 +77,11 @@ async function planStacks(
   }
   if (kinds[0] === 'file') {
     if (inputs.length < 2) throw new EgolensError('usage.flag', 'expected at least two feature files, found one');
-    if (extname(output) !== `.${type}`)
-      throw new EgolensError('usage.flag', `--output ${output}: expected a name that ends with .${type}`);
+    if (extname(output) !== `.${type}`) {
+      throw new EgolensError('usage.flag', `--output ${output}: expected a name that ends with .${type}`, {
+        try: '`--out-type npy|npz|safetensors` says which container is written',
+      });
+    }
     return { jobs: [{ from: inputs, to: output }], isBatch: false };
   }
   const jobs =

@@ -354,7 +354,7 @@ async function* readViews(
 }
 
 function tooShort(source: VideoSource, count: number, needed: number, span: Span | undefined): EgolensError {
-  const where = span === undefined ? '' : ` between ${span[0]} s and ${span[1]} s`;
+  const where = span === undefined ? '' : ` from ${span[0]} s ${Number.isFinite(span[1]) ? `to ${span[1]} s` : 'on'}`;
   return new EgolensError(
     'input.too_short',
     `\`${source.path}\`: ${count} frames${where}; expected at least ${count === 0 ? 1 : needed}`,

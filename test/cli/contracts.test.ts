@@ -101,6 +101,29 @@ describe.skipIf(process.platform === 'win32')('pipes', () => {
   });
 });
 
+describe.skipIf(process.platform !== 'linux')('a full disk', () => {
+  test.each([
+    ['labels list', ['labels', 'list']],
+    ['probe of several', ['probe', clip('one-frame.mp4'), clip('demo.mp4')]],
+  ])('%s: results that cannot be written are an error', async (_, args) => {
+    const { code, stderr } = await inShell('egolens "$@" >/dev/full', args);
+    expect({ code, stderr }).toEqual({
+      code: 8,
+      stderr: expect.stringMatching(/^error limit\.disk: results cannot be written \(ENOSPC\)\ntry: /) as unknown,
+    });
+  });
+
+  test('messages that cannot be written cost no result', async () => {
+    const { code, stdout } = await inShell('egolens "$@" 2>/dev/full', [
+      'probe',
+      clip('one-frame.mp4'),
+      clip('demo.mp4'),
+    ]);
+    expect(code).toBe(0);
+    expect(await records(stdout)).toHaveLength(2);
+  });
+});
+
 test('a table has no control characters on a dumb terminal', async () => {
   const env = { TERM: 'dumb', FORCE_COLOR: '0' };
   const { code, stdout, stderr } = await egolens(['labels', 'list', '--format', 'table'], { env });

@@ -1,9 +1,12 @@
-import { copyFileSync, existsSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
+import { writeNpy } from '../../src/checkpoint/npy.js';
 import { readFeatures, readTimes } from '../../src/features/store.js';
+import { sha256 } from '../../src/files.js';
 import { readPreset } from '../../src/models/presets.js';
 import { makeSeededModel } from '../../src/pipeline/seeded-model.js';
+import { tensor } from '../../src/tensor.js';
 import { makeToyTwoTower } from '../toy-two-tower.js';
 import { clip, egolens, temporaryFolder } from './command.js';
 
@@ -138,4 +141,21 @@ test('files of two videos, a lone file, a file and a folder are refused', async 
   expect(lone).toMatchObject({ code: 2, stderr: expect.stringContaining('at least two') as unknown });
   const mixed = await egolens(['extract', 'stack', strange, features, '-o', join(folder, 'y.npy')]);
   expect(mixed).toMatchObject({ code: 2, stderr: expect.stringContaining('found both') as unknown });
+});
+
+test('a file without rows is refused', async () => {
+  const empty = join(folder, 'empty.npy');
+  const bytes = writeNpy(tensor('float32', [0, 64], new Float32Array(0)));
+  const table = `${readFileSync(at('demo.masked.times.csv'), 'utf8').split('\n', 1)[0]}\n`;
+  const meta = JSON.parse(readFileSync(at('demo.masked.npy.meta.json'), 'utf8')) as Record<string, object>;
+  writeFileSync(empty, bytes);
+  writeFileSync(join(folder, 'empty.times.csv'), table);
+  const array = { ...meta['array'], shape: [0, 64], bytes: bytes.length, sha256: sha256(bytes) };
+  const times = { ...meta['times'], bytes: Buffer.byteLength(table), sha256: sha256(table) };
+  writeFileSync(`${empty}.meta.json`, JSON.stringify({ ...meta, array, times }));
+  const run = await egolens([
+    ...['extract', 'stack', at('demo.masked.npy'), empty, '--align', 'time'],
+    ...['-o', join(folder, 'z.npy')],
+  ]);
+  expect(run).toMatchObject({ code: 5, stderr: expect.stringContaining('expected at least one row') as unknown });
 });
