@@ -72,6 +72,12 @@ export default class Search extends BaseCommand {
         { try: '`search index PATH… -o FILE --update` adds videos to an index' },
       );
     }
+    const index = paths.find((path) => path.endsWith('.egx'));
+    if (index !== undefined) {
+      throw new EgolensError('usage.flag', `\`${index}\` is an index, not a video`, {
+        try: `\`--index ${index}\` searches it`,
+      });
+    }
     if (flags.index !== undefined && (flags.granularity ?? flags.stream) !== undefined) {
       throw new EgolensError(
         'usage.conflict',

@@ -132,8 +132,15 @@ describe('--by-clip', () => {
     expect(await parseClip(odd)).toEqual({ input: odd, path: odd });
   });
 
-  test.each(['a.mp4', 'a.mp4:2-1', 'a.mp4:1-1', ':1-2', 'a.mp4:1', 'a.mp4:-1-2'])('%s is refused', async (text) => {
-    await expect(parseClip(text)).rejects.toMatchObject({ code: 'usage.flag' });
+  test.each([
+    ['a.mp4', 'input.not_found'],
+    ['a.mp4:1', 'input.not_found'],
+    ['a.mp4:-1-2', 'input.not_found'],
+    [':1-2', 'input.not_found'],
+    ['a.mp4:2-1', 'usage.flag'],
+    ['a.mp4:1-1', 'usage.flag'],
+  ])('%s is refused', async (text, code) => {
+    await expect(parseClip(text)).rejects.toMatchObject({ code });
   });
 });
 

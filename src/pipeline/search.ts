@@ -159,6 +159,8 @@ class OpenSearcher implements Searcher {
       vectors: index,
       around: (row) => index.around(row, gap),
     });
+    // Rounded to half precision a unit vector may be a little longer; with --not a score is no cosine.
+    const bounded = (score: number): number => (query.not.length > 0 ? score : Math.max(-1, Math.min(1, score)));
     return found.map(({ row, score }, i): HitRecord => {
       const { item, row: number } = index.locate(row);
       const path = resolve(dirname(index.path), item.path);
@@ -173,7 +175,7 @@ class OpenSearcher implements Searcher {
         rank: i + 1,
         start: float(start),
         end: float(end),
-        score: float(score),
+        score: float(bounded(score)),
         logit: scale === null ? null : float(scale * score),
       };
     });
@@ -245,7 +247,7 @@ class OpenSearcher implements Searcher {
  * `FILE:START-END` with times as `--start` takes them, or `FILE` for all of it. Where a name itself holds colons, the split at which a file
  * is there counts.
  *
- * @throws EgolensError usage.flag
+ * @throws EgolensError input.not_found, usage.flag
  */
 export async function parseClip(text: string): Promise<Clip> {
   if (await pathExists(text)) return { input: text, path: resolve(text) };
@@ -257,10 +259,10 @@ export async function parseClip(text: string): Promise<Clip> {
   let chosen = splits[0];
   for (const split of [...splits].reverse()) if (await pathExists(split.file)) chosen = split;
   if (chosen === undefined || chosen.file === '') {
-    throw new EgolensError(
-      'usage.flag',
-      `--by-clip ${text}: expected FILE:START-END, such as a.mp4:12.5-15, or a file`,
-    );
+    throw new EgolensError('input.not_found', `--by-clip ${text}: no such file; expected FILE, or FILE:START-END`, {
+      input: text,
+      try: 'such as `--by-clip a.mp4:12.5-15`',
+    });
   }
   const span = [parseTime(chosen.start), parseTime(chosen.end)] as const;
   if (span[0] >= span[1]) throw new EgolensError('usage.flag', `--by-clip ${text}: expected a start before the end`);

@@ -217,6 +217,8 @@ describe('search', () => {
     ['nothing to look for', ['--index', 'lib.egx'], 2, 'usage.flag'],
     ['an index and paths', ['--by-clip', 'library/red.mp4', 'library', '--index', 'lib.egx'], 2, 'usage.conflict'],
     ['a clip that is not there', ['--by-clip', 'no.mp4:1-2', '--index', 'lib.egx'], 4, 'input.not_found'],
+    ['a clip without a range that is not there', ['--by-clip', 'no.mp4', '--index', 'lib.egx'], 4, 'input.not_found'],
+    ['an index among the paths', ['--by-clip', 'library/red.mp4', 'lib.egx'], 2, 'usage.flag'],
   ])('%s is refused', async (_, args, code, error) => {
     const ended = await run('search', ...args, ...cpu);
     expect({ code: ended.code, stdout: ended.stdout }).toEqual({ code, stdout: '' });
