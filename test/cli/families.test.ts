@@ -207,7 +207,7 @@ describe('arrays', () => {
     const ids = (rows: readonly (readonly number[])[]): AnyTensor =>
       tensor('int64', [rows.length, rows[0]!.length], BigInt64Array.from(rows.flat(), BigInt));
     const { text } = (caseOf(pathOf('clip')) as unknown as { config: { text: Record<string, number> } }).config;
-    const [context, vocabulary] = [text['context_length']!, text['vocab_size']!];
+    const [context, vocabulary, width] = [text['context_length']!, text['vocab_size']!, text['width']!];
     expect(await refused('clip', await write(zeros('int64', [1, context + 1])))).toMatch(
       new RegExp(`^data\\.shape: .*length at most ${context}, .*found int64 \\[1, ${context + 1}\\]`),
     );
@@ -227,8 +227,9 @@ describe('arrays', () => {
     ).toMatch(
       new RegExp(`^data\\.invalid: .*row 1, token 1: expected an id from 0 to ${vocabulary - 1} .*found ${vocabulary}`),
     );
-    expect(await refused('clip', await write(zeros('uint8', [150_000, context])))).toMatch(
-      /^limit\.size: .*150000 rows: output `text_last` \[150000, /,
+    const most = Math.ceil(2 ** 31 / (4 * context * width)); // rows of `text_last` in 2 GiB of float32
+    expect(await refused('clip', await write(zeros('uint8', [most + 1, context])))).toMatch(
+      new RegExp(`^limit\\.size: .*${most + 1} rows: output \`text_last\` \\[${most + 1}, `),
     );
     expect(await refused('clip', await write(ids([[-1, 2]])))).toMatch(/^data\.invalid: .*row 0, token 0.*found -1/);
   });

@@ -94,7 +94,7 @@ test('--dry-run says what would be done and touches nothing', async () => {
 });
 
 test.each([
-  [['extract', '-o', 'out'], 'path'],
+  [['extract', '-o', 'out'], 'expected videos, or a list of texts'],
   [['extract', 'a.mp4', '-o', 'out', '--shard', '4/4'], '0 <= I < N'],
   [['extract', 'a.mp4', '-o', 'out', '--preset', 'k400-16x4'], '224'],
 ] as const)('%j is refused with a line that names the fault', async (args, said) => {
