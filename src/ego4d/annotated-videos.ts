@@ -11,7 +11,7 @@ export const ego4dSplits = ['train', 'val', 'test'] as const;
 export type Ego4dSplit = (typeof ego4dSplits)[number];
 
 /** How the names of their files begin; two tasks share one file. */
-const stems: Readonly<Record<Ego4dTask, string>> = {
+export const annotationStems: Readonly<Record<Ego4dTask, string>> = {
   mq: 'moments',
   nlq: 'nlq',
   vq2d: 'vq',
@@ -25,8 +25,8 @@ const stems: Readonly<Record<Ego4dTask, string>> = {
 
 /** Names under which the annotations of a split may lie, best first. The test split is published without its annotations. */
 export function annotationNames(task: Ego4dTask, split: Ego4dSplit): readonly string[] {
-  const names = split === 'test' ? [`${stems[task]}_test_unannotated.json`] : [];
-  return [...names, `${stems[task]}_${split}.json`].flatMap((name) => [name, `${name}.gz`]);
+  const names = split === 'test' ? [`${annotationStems[task]}_test_unannotated.json`] : [];
+  return [...names, `${annotationStems[task]}_${split}.json`].flatMap((name) => [name, `${name}.gz`]);
 }
 
 /** A clip as an annotation file places it in its video; null where that file does not say where. */

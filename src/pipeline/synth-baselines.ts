@@ -1,5 +1,6 @@
 /** `synth baselines`: what each track's metric gives for no look at the pictures, and for the truth itself. */
 import { join } from 'node:path';
+import { annotationStems } from '../ego4d/annotated-videos.js';
 import { EgolensError } from '../errors.js';
 import { pathExists } from '../files.js';
 import { countFindings } from '../findings.js';
@@ -12,19 +13,6 @@ import { blindRecords } from './blind-records.js';
 import { readDocument } from './documents.js';
 import { numberJson } from './score-rows.js';
 import { truthRecords } from './truth-records.js';
-
-/** The annotation file of each task, without its split. */
-const stems: Readonly<Record<AnnotatedTask, string>> = {
-  mq: 'moments',
-  nlq: 'nlq',
-  vq2d: 'vq',
-  fhp: 'fho_hands',
-  sta: 'fho_sta',
-  lta: 'fho_lta',
-  scod: 'fho_scod',
-  pnr: 'fho_oscc-pnr',
-  oscc: 'fho_oscc-pnr',
-};
 
 export interface BaselineOptions {
   readonly split: 'train' | 'val' | 'test';
@@ -46,8 +34,9 @@ export type BaselineRecord = Readonly<Record<string, JsonValue>>;
  */
 export async function* synthBaselines(folder: string, options: BaselineOptions): AsyncGenerator<BaselineRecord> {
   const { split, signal, progress } = options;
-  const pathOf = (task: AnnotatedTask, of: string): string => join(folder, 'annotations', `${stems[task]}_${of}.json`);
-  for (const task of Object.keys(stems) as AnnotatedTask[]) {
+  const pathOf = (task: AnnotatedTask, of: string): string =>
+    join(folder, 'annotations', `${annotationStems[task]}_${of}.json`);
+  for (const task of Object.keys(annotationStems) as AnnotatedTask[]) {
     signal.throwIfAborted();
     const challenge = options.challengeOf(task);
     if (challenge === undefined) throw new EgolensError('internal.bug', `no challenge for \`${task}\``);
