@@ -2,7 +2,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { challengeOf, challenges } from '../../benchmarks/index.js';
 import { formFindings } from '../../benchmarks/ego4d/forms.js';
 import { best, challengeTasks } from '../../test/cli/truth-records.js';
@@ -259,13 +259,12 @@ describe('synth', () => {
     const { ffmpegPath, ffprobePath } = await findTools();
     await writeFile(program, `#!/bin/sh\ncase "$*" in *rawvideo*) ${script};; *) exec "${ffmpegPath}" "$@";; esac\n`);
     await chmod(program, 0o755);
-    process.env['EGOLENS_FFMPEG'] = program;
-    process.env['EGOLENS_FFPROBE'] = ffprobePath;
+    vi.stubEnv('EGOLENS_FFMPEG', program);
+    vi.stubEnv('EGOLENS_FFPROBE', ffprobePath);
     try {
       await expect(run(join(path, 'out'), { clips: 1 })).rejects.toMatchObject({ code });
     } finally {
-      delete process.env['EGOLENS_FFMPEG'];
-      delete process.env['EGOLENS_FFPROBE'];
+      vi.unstubAllEnvs();
     }
     expect(readdirSync(join(path, 'out', 'videos'))).toEqual([]);
   });
