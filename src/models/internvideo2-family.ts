@@ -3,6 +3,7 @@ import { sizeOf, tensor } from '../tensor.js';
 import type { Normalisation, StateDict, StoredTensor } from '../types.js';
 import { ConfigReader, defined, depthOf, limits, ratioOf } from './config.js';
 import { internvideo2Graph, type InternVideo2 } from './internvideo2.js';
+import { readGeometry, refuseManyTokens } from './geometry.js';
 import { gridOf, tokenCount, type Geometry } from './patches.js';
 import { resampleTable, type Grid } from './positions.js';
 import { readPreset } from './presets.js';
@@ -18,29 +19,21 @@ const sizes = {
   'internvideo2-1b': { embed_dim: 1408, depth: 40, num_heads: 16, mlp_ratio: 48 / 11 },
 };
 
-function readGeometry(config: ConfigReader, { preset = imagenet }: { readonly preset?: Normalisation }): Geometry {
-  const size = config.integer('img_size', 1, limits.size, 224);
-  const patch = config.integer('patch_size', 1, limits.size, 14);
-  const frames = config.integer('num_frames', 1, limits.frames, 8);
-  const tubelet = config.integer('tubelet_size', 1, limits.frames, 1);
-  if (size % patch !== 0) throw config.fail('img_size', `a multiple of patch_size ${patch}`);
-  if (frames % tubelet !== 0) throw config.fail('num_frames', `a multiple of tubelet_size ${tubelet}`);
-  if (frames * size ** 2 > limits.pixels)
-    throw config.fail('img_size', `at most ${limits.pixels} pixels in ${frames} frames`);
-  const std = config.triple('std', preset.std);
-  if (std.some((s) => s <= 0)) throw config.fail('std', 'three numbers above 0');
-  const geometry = { size, patch, frames, tubelet, mean: config.triple('mean', preset.mean), std };
-  const tokens = tokenCount(geometry);
-  if (tokens >= limits.tokens)
-    throw config.fail(
-      'patch_size',
-      `fewer than ${limits.tokens} tokens; ${gridOf(geometry).join(' x ')} are ${tokens}`,
-    );
+function readOwnGeometry(config: ConfigReader, { preset = imagenet }: { readonly preset?: Normalisation }): Geometry {
+  const sizes = {
+    size: config.integer('img_size', 1, limits.size, 224),
+    patch: config.integer('patch_size', 1, limits.size, 14),
+    frames: config.integer('num_frames', 1, limits.frames, 8),
+    tubelet: config.integer('tubelet_size', 1, limits.frames, 1),
+  };
+  const members = { size: 'img_size', patch: 'patch_size', frames: 'num_frames', tubelet: 'tubelet_size' };
+  const geometry = readGeometry(config, sizes, members, preset);
+  refuseManyTokens(config, 'patch_size', geometry, 1);
   return geometry;
 }
 
 function readModel(config: ConfigReader, context: ConfigContext): InternVideo2 & { readonly ratio: number } {
-  const geometry = readGeometry(config, context);
+  const geometry = readOwnGeometry(config, context);
   const width = config.integer('embed_dim', 1, limits.width);
   const heads = config.integer('num_heads', 1, limits.width);
   if (width % heads !== 0) throw config.fail('embed_dim', `a multiple of num_heads ${heads}`);

@@ -487,10 +487,7 @@ test.each<[change: Config, message: string]>([
     { img_size: 4096, patch_size: 4096, num_frames: 4096 },
     '`img_size`: expected at most 67108864 pixels in 4096 frames',
   ],
-  [
-    { img_size: 1024, patch_size: 1, num_frames: 1 },
-    '`patch_size`: expected fewer than 262144 tokens; 1 x 1024 x 1024',
-  ],
+  [{ img_size: 1024, patch_size: 1, num_frames: 1 }, '`patch_size`: expected at most 262143 tokens; 1 x 1024 x 1024'],
   [
     { img_size: 256, patch_size: 1, num_frames: 1, embed_dim: 16384 },
     '`embed_dim`: expected a positional table of at most',

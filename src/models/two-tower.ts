@@ -3,7 +3,8 @@ import type { JsonValue } from '../json.js';
 import type { Normalisation } from '../types.js';
 import type { ClipTower } from './clip-blocks.js';
 import { defined, depthOf, limits, type ConfigReader } from './config.js';
-import { gridOf, tokenCount, type Geometry } from './patches.js';
+import { readGeometry, refuseManyTokens } from './geometry.js';
+import type { Geometry } from './patches.js';
 import type { KeyShapes } from './spec.js';
 
 /** Members that both towers depend on. */
@@ -41,18 +42,9 @@ export function readVision(
   const size = config.integer(names.size, 1, limits.size, 224);
   const patch = config.integer('vision.patch_size', 1, limits.size);
   const frames = names.frames === undefined ? 1 : config.integer(names.frames, 1, limits.frames, 8);
-  if (size % patch !== 0) throw config.fail(names.size, `a multiple of vision.patch_size ${patch}`);
-  if (frames * size ** 2 > limits.pixels)
-    throw config.fail(names.size, `at most ${limits.pixels} pixels in ${frames} frames`);
-  const std = config.triple('std', statistics.std);
-  if (std.some((s) => s <= 0)) throw config.fail('std', 'three numbers above 0');
-  const geometry = { size, patch, frames, tubelet: 1, mean: config.triple('mean', statistics.mean), std };
-  const tokens = tokenCount(geometry);
-  if (tokens > limits.tokens)
-    throw config.fail(
-      'vision.patch_size',
-      `at most ${limits.tokens} tokens; ${gridOf(geometry).join(' x ')} are ${tokens}`,
-    );
+  const members = { size: names.size, patch: 'vision.patch_size', frames: names.frames ?? 'frames' };
+  const geometry = readGeometry(config, { size, patch, frames, tubelet: 1 }, members, statistics);
+  refuseManyTokens(config, 'vision.patch_size', geometry);
   const width = config.integer('vision.width', 1, limits.width);
   const heads = config.integer('vision.heads', 1, limits.width);
   if (width % heads !== 0) throw config.fail('vision.width', `a multiple of vision.heads ${heads}`);

@@ -1,5 +1,6 @@
 import type { JsonValue } from '../json.js';
 import { ConfigReader, defined, depthOf, limits, ratioOf } from './config.js';
+import { readStatistics, refuseManyPixels } from './geometry.js';
 import { readPreset } from './presets.js';
 import { imagenet, onlyFrames, presetFor } from './recipe.js';
 import type { Normalisation } from '../types.js';
@@ -16,8 +17,7 @@ const sizes = {
 function readModel(config: ConfigReader, { preset = imagenet }: { readonly preset?: Normalisation }): UniFormer {
   const size = config.integer('img_size', 32, limits.size, 320);
   const frames = config.integer('frames', 1, limits.frames, 16);
-  if (frames * size ** 2 > limits.pixels)
-    throw config.fail('img_size', `at most ${limits.pixels} pixels in ${frames} frames`);
+  refuseManyPixels(config, 'img_size', frames, size);
   const widths = config.integers('embed_dim', 4, 1, limits.width);
   const depths = config.integers('depth', 4, 1, limits.depth);
   const headWidth = config.integer('head_dim', 1, limits.width, 64);
@@ -33,8 +33,6 @@ function readModel(config: ConfigReader, { preset = imagenet }: { readonly prese
   if (hidden.some((width) => width < 1 || width > 8 * limits.width))
     throw config.fail('mlp_ratio', `hidden widths of 1 to ${8 * limits.width}`);
   config.oneOf('activation', ['gelu_erf'] as const, 'gelu_erf');
-  const std = config.triple('std', preset.std);
-  if (std.some((s) => s <= 0)) throw config.fail('std', 'three numbers above 0');
   return {
     frames,
     size,
@@ -48,8 +46,7 @@ function readModel(config: ConfigReader, { preset = imagenet }: { readonly prese
       batch: config.positive('batchnorm_eps', 1e-5),
     },
     classes: config.integer('num_classes', 0, limits.classes, 0),
-    mean: config.triple('mean', preset.mean),
-    std,
+    ...readStatistics(config, preset),
   };
 }
 

@@ -1,6 +1,7 @@
 import type { JsonValue } from '../json.js';
 import type { Normalisation } from '../types.js';
 import { ConfigReader, defined, depthOf, limits } from './config.js';
+import { readGeometry } from './geometry.js';
 import { gridOf, type Geometry } from './patches.js';
 import { readPreset } from './presets.js';
 import { onlyFrames, presetFor, slowfastStatistics } from './recipe.js';
@@ -54,19 +55,15 @@ function reductionOf(width: number, localWidth: number): number {
   return localWidthOf(width, ratio) === localWidth ? ratio : ratio * (1 - Number.EPSILON);
 }
 
-function readGeometry(config: ConfigReader, statistics: Normalisation): Geometry {
+function readOwnGeometry(config: ConfigReader, statistics: Normalisation): Geometry {
   const size = config.integer('input_resolution', 1, limits.size, 224);
   const patch = config.integer('patch_size', 1, limits.size);
   const tubelet = config.flag('temporal_downsample', false) ? 2 : 1;
   // Nothing in the file tells. Published models of the second kind take 16 or 32, most of the first 8.
   const frames = config.integer('t_size', 1, limits.frames, 8 * tubelet);
-  if (size % patch !== 0) throw config.fail('input_resolution', `a multiple of patch_size ${patch}`);
   if (frames % tubelet !== 0) throw config.fail('t_size', 'an even number, where temporal_downsample is true');
-  if (frames * size ** 2 > limits.pixels)
-    throw config.fail('input_resolution', `at most ${limits.pixels} pixels in ${frames} frames`);
-  const std = config.triple('std', statistics.std);
-  if (std.some((s) => s <= 0)) throw config.fail('std', 'three numbers above 0');
-  return { size, patch, frames, tubelet, mean: config.triple('mean', statistics.mean), std };
+  const members = { size: 'input_resolution', patch: 'patch_size', frames: 't_size' };
+  return readGeometry(config, { size, patch, frames, tubelet }, members, statistics);
 }
 
 /** Number of local blocks per frame block, and their width. */
@@ -79,7 +76,7 @@ function readLocal(config: ConfigReader, width: number): Pick<UniformerTower, 'l
 }
 
 function readTower(config: ConfigReader, statistics: Normalisation): UniformerTower {
-  const geometry = readGeometry(config, statistics);
+  const geometry = readOwnGeometry(config, statistics);
   const [steps, rows, columns] = gridOf(geometry);
   const tokens = steps * stepTokens({ geometry });
   if (tokens > limits.tokens)

@@ -5,6 +5,7 @@ import { shapeText, sizeOf, tensor } from '../tensor.js';
 import type { AnyTensor, Normalisation, Tensor } from '../types.js';
 import { ConfigReader, defined, depthOf, limits, ratioOf } from './config.js';
 import { imagenet, onlyFrames, presetFor } from './recipe.js';
+import { readGeometry, refuseManyTokens } from './geometry.js';
 import { gridOf, tokenCount, type Geometry } from './patches.js';
 import type { Grid } from './positions.js';
 import { readPreset } from './presets.js';
@@ -43,21 +44,16 @@ const sizes: Readonly<Record<string, Size>> = {
 };
 
 /** Statistics that the configuration leaves open are those of the preset: the graph normalises with them. */
-function readGeometry(config: ConfigReader, { preset = imagenet }: { readonly preset?: Normalisation }): Geometry {
-  const size = config.integer('img_size', 1, limits.size, 224);
-  const patch = config.integer('patch_size', 1, limits.size, 16);
-  const frames = config.integer('all_frames', 1, limits.frames, 16);
-  const tubelet = config.integer('tubelet_size', 1, limits.frames, 2);
-  if (size % patch !== 0) throw config.fail('img_size', `a multiple of patch_size ${patch}`);
-  if (frames % tubelet !== 0) throw config.fail('all_frames', `a multiple of tubelet_size ${tubelet}`);
-  if (frames * size ** 2 > limits.pixels)
-    throw config.fail('img_size', `at most ${limits.pixels} pixels in ${frames} frames`);
-  const std = config.triple('std', preset.std);
-  if (std.some((s) => s <= 0)) throw config.fail('std', 'three numbers above 0');
-  const geometry = { size, patch, frames, tubelet, mean: config.triple('mean', preset.mean), std };
-  const tokens = tokenCount(geometry);
-  if (tokens > limits.tokens)
-    throw config.fail('patch_size', `at most ${limits.tokens} tokens; ${gridOf(geometry).join(' x ')} are ${tokens}`);
+function readOwnGeometry(config: ConfigReader, { preset = imagenet }: { readonly preset?: Normalisation }): Geometry {
+  const sizes = {
+    size: config.integer('img_size', 1, limits.size, 224),
+    patch: config.integer('patch_size', 1, limits.size, 16),
+    frames: config.integer('all_frames', 1, limits.frames, 16),
+    tubelet: config.integer('tubelet_size', 1, limits.frames, 2),
+  };
+  const members = { size: 'img_size', patch: 'patch_size', frames: 'all_frames', tubelet: 'tubelet_size' };
+  const geometry = readGeometry(config, sizes, members, preset);
+  refuseManyTokens(config, 'patch_size', geometry);
   return geometry;
 }
 
@@ -129,7 +125,7 @@ function tokenInfo(geometry: Geometry, width: number): OutputInfo {
 
 /** A classifier's configuration as its model. Throws `model.config` as the family's `spec` does. */
 export function readClassifier(config: ConfigReader, context: ConfigContext): Classifier {
-  const geometry = readGeometry(config, context);
+  const geometry = readOwnGeometry(config, context);
   const tower = readTower(config, '', geometry, readShared(config));
   const classes = config.integer('num_classes', 0, limits.classes, 0);
   const meanPooling = config.flag('use_mean_pooling', true);
@@ -198,7 +194,7 @@ function classifierSpec(raw: Readonly<Record<string, unknown>>, context: ConfigC
 
 function pretrainingSpec(raw: Readonly<Record<string, unknown>>, context: ConfigContext): ModelSpec {
   const config = new ConfigReader('videomae-pretraining', raw);
-  const geometry = readGeometry(config, context);
+  const geometry = readOwnGeometry(config, context);
   const shared = readShared(config);
   const encoder = readTower(config, 'encoder_', geometry, shared);
   const decoder = readTower(config, 'decoder_', geometry, shared);

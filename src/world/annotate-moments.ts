@@ -23,7 +23,7 @@ function videosFile(head: Json, split: string, clips: readonly Clip[], membersOf
 }
 
 /**
- * `moments_*.json`. The official converter looks at no label of a split named `test`, since nobody outside has any; Tabletop's, which
+ * `moments_*.json`. The official converter looks at no label of a split named `test`, since nobody outside has them; Tabletop's, which
  * everybody has, are those of `test_truth`.
  */
 export function momentsFile(split: Split, clips: readonly Clip[], isTest: boolean): Json {
