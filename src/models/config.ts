@@ -40,13 +40,20 @@ export class ConfigReader {
     return value as number;
   }
 
-  /** `count` whole numbers, each in [least, most]. */
-  integers(name: string, count: number, least: number, most: number, absent?: readonly number[]): readonly number[] {
+  /** `count` whole numbers, or up to 8 (`few`), each in [least, most]. */
+  integers(
+    name: string,
+    count: number | 'few',
+    least: number,
+    most: number,
+    absent?: readonly number[],
+  ): readonly number[] {
     const value = this.#take(name, absent);
     const fits = (item: unknown): boolean =>
       Number.isInteger(item) && (item as number) >= least && (item as number) <= most;
-    if (!Array.isArray(value) || value.length !== count || !value.every(fits)) {
-      throw this.fail(name, `${count} whole numbers from ${least} to ${most}`);
+    const isCounted = Array.isArray(value) && (count === 'few' ? value.length <= 8 : value.length === count);
+    if (!isCounted || !value.every(fits)) {
+      throw this.fail(name, `${count === 'few' ? 'up to 8' : count} whole numbers from ${least} to ${most}`);
     }
     return value as readonly number[]; // checked in the line above
   }

@@ -46,6 +46,7 @@ function readStreams(config: ConfigReader, raw: Raw, context: ConfigContext): St
     readUniformer(new ConfigReader(uniformerv2.name, section), slowfastStatistics),
     uniformerv2.spec(section, {}),
   ]);
+  if (masked.stem.length > 0) throw config.fail('masked', 'an official VideoMAE: no `stem_dims` in it');
   if (masked.classes === 0) throw config.fail('masked', 'a classifier: `num_classes` of 1 or more in it');
   if (masked.classes !== multimodal.classes)
     throw config.fail('multimodal', `the ${masked.classes} classes of \`masked\` in it, not ${multimodal.classes}`);

@@ -2,9 +2,11 @@ import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { assertValid } from '../check.js';
 import { asEgolensError, EgolensError } from '../errors.js';
+import type { ClockJson } from '../features/meta.js';
 import { pathExists, readSmallFile, sha256, sha256File } from '../files.js';
 import type { JsonValue } from '../json.js';
 import type { Dim, DType, Preset } from '../types.js';
+import type { HeadTask } from './head.js';
 import { familyOf } from './index.js';
 import { parsePreset } from './presets.js';
 import type { ModelSpec } from './spec.js';
@@ -28,6 +30,30 @@ export interface CheckpointSource extends SourceFile {
   readonly container: string;
   readonly weightsKey: string | null;
   readonly prefix: string | null;
+}
+
+/** Features that a head was made for; null where nothing tells it, as for an imported head. */
+export interface FeatureSource {
+  /** `name@` and 12 digits of the digest of the encoder. */
+  readonly model: string | null;
+  readonly output: string | null;
+  readonly width: number;
+  /** `name@version` of the recipe of its windows. */
+  readonly preset?: string;
+}
+
+/** `head` of model.json (files.md 4): what a head folder says beyond what every model says. */
+export interface HeadInfo {
+  readonly task: HeadTask;
+  /** One for each stream of features. */
+  readonly features: readonly FeatureSource[];
+  /** The grid of the features it was trained on. */
+  readonly clock: Omit<ClockJson, 'rows' | 'tail'> | null;
+  readonly text: { readonly model: string; readonly layer: string | number; readonly width: number } | null;
+  /** Thresholds and the like, which `decode` takes. */
+  readonly options: Readonly<Record<string, JsonValue>>;
+  /** Rule and version of `decode`. */
+  readonly postprocess: string;
 }
 
 /** `egolens.model/1` */
@@ -54,23 +80,30 @@ export interface ModelManifest {
   /** Path below the folder -> SHA-256; all files but model.json and probe/. */
   readonly files: Readonly<Record<string, string>>;
   readonly digest: string;
+  /** Of heads only. */
+  readonly head?: HeadInfo;
 }
 
 /** Files without which a model cannot run; all others depend on its kind. */
 const needed = ['graph.onnx', 'preset.json'] as const;
+const headNeeds = ['graph.onnx'] as const;
 
-/** An imported model on disk (files.md 4). */
-export interface ModelFolder {
+/** A folder that a model.json describes, its presence checked: a model or a head. */
+export interface StoredModel {
   readonly folder: string;
   readonly manifest: ModelManifest;
+  /** How records name it: `name@` and the first 12 digits of the digest. */
+  readonly id: string;
+}
+
+/** An imported model on disk (files.md 4). */
+export interface ModelFolder extends StoredModel {
   readonly spec: ModelSpec;
   readonly preset: Preset;
   /** Class names in index order; null where the model brings none. */
   readonly labels: readonly string[] | null;
   /** Path of the folder's `tokenizer.json`; null where the model has no text tower or was imported without one. */
   readonly tokenizer: string | null;
-  /** How records name it: `name@` and the first 12 digits of the digest. */
-  readonly id: string;
 }
 
 /** Digest of a model: SHA-256 over the lines `<sha256>  <path>` of its files in byte order of the paths. */
@@ -86,6 +119,30 @@ export function modelDigest(files: Readonly<Record<string, string>>): string {
  * @throws EgolensError model.not_found, model.incomplete, model.digest, model.config, model.unknown_family, data.invalid
  */
 export async function openModelFolder(folder: string): Promise<ModelFolder> {
+  const stored = await openStoredModel(folder);
+  const { manifest, id } = stored;
+  if (manifest.kind === 'head') {
+    throw new EgolensError(
+      'model.config',
+      `${id}: a head of family ${manifest.family}; expected a model that sees pictures`,
+      {
+        try: '`--head` takes it, beside the encoder that `--model` names',
+      },
+    );
+  }
+  const preset = parsePreset(await readJson(join(folder, 'preset.json'), 'egolens.preset/1'));
+  const labels = manifest.files['labels.json'] === undefined ? null : await readLabels(join(folder, 'labels.json'));
+  const spec = familyOf(manifest.family).family.spec(manifest.config, { preset });
+  const tokenizer = manifest.files['tokenizer.json'] === undefined ? null : join(folder, 'tokenizer.json');
+  return { ...stored, spec, preset, labels, tokenizer };
+}
+
+/**
+ * The description of a folder of any kind: its form, the presence of the files it lists, and its digest over them.
+ *
+ * @throws EgolensError model.not_found, model.incomplete, model.digest, data.invalid
+ */
+export async function openStoredModel(folder: string): Promise<StoredModel> {
   const manifestPath = join(folder, 'model.json');
   if (!(await pathExists(manifestPath))) {
     throw new EgolensError('model.not_found', `\`${folder}\`: expected a model folder, found no \`model.json\` in it`, {
@@ -93,7 +150,7 @@ export async function openModelFolder(folder: string): Promise<ModelFolder> {
     });
   }
   const manifest = (await readJson(manifestPath, 'egolens.model/1')) as ModelManifest;
-  for (const path of needed) {
+  for (const path of manifest.kind === 'head' ? headNeeds : needed) {
     if (manifest.files[path] === undefined) {
       throw new EgolensError(
         'model.incomplete',
@@ -117,16 +174,12 @@ export async function openModelFolder(folder: string): Promise<ModelFolder> {
       { try: 'import the model again' },
     );
   }
-  const preset = parsePreset(await readJson(join(folder, 'preset.json'), 'egolens.preset/1'));
-  const labels = manifest.files['labels.json'] === undefined ? null : await readLabels(join(folder, 'labels.json'));
-  const spec = familyOf(manifest.family).family.spec(manifest.config, { preset });
-  const tokenizer = manifest.files['tokenizer.json'] === undefined ? null : join(folder, 'tokenizer.json');
   const id = `${manifest.name}@${manifest.digest.slice(0, 12)}`;
-  return { folder, manifest, spec, preset, labels, tokenizer, id };
+  return { folder, manifest, id };
 }
 
 /** Hashes every file of the model. @throws EgolensError model.digest naming the first file with other bytes than recorded */
-export async function verifyFiles(model: ModelFolder): Promise<void> {
+export async function verifyFiles(model: StoredModel): Promise<void> {
   for (const [path, expected] of Object.entries(model.manifest.files)) {
     const found = await sha256File(join(model.folder, path));
     if (found !== expected) {

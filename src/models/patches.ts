@@ -1,6 +1,6 @@
 /** Pixels to patch tokens: what every encoder begins with. */
 import type { GraphBuilder } from '../graph/builder.js';
-import { cast, floats, mul, multiply, reshape, scalar, sub, sum, transpose } from '../graph/layers.js';
+import { add, cast, floats, mul, multiply, reshape, scalar, sub, sum, transpose } from '../graph/layers.js';
 import type { Value } from '../graph/ops.js';
 import type { Normalisation } from '../types.js';
 import type { Grid } from './positions.js';
@@ -50,6 +50,27 @@ export function cubesOf(g: GraphBuilder, geometry: Geometry, { input, form }: Gr
   const cut = reshape(g, x, [0, t, tubelet, h, patch, w, patch, 3]);
   const moved = transpose(g, cut, [0, 1, 3, 5, 2, 4, 6, 7]); // [b, t, h, w, tubelet, patch, patch, 3]
   return { values: cast(g, reshape(g, moved, [0, ...shape]), 'float32'), normalised: false };
+}
+
+/** The pixel input of a model as pictures, the frames of a tubelet as channels (frame slowest): [b t, 3 tubelet, size, size], normalised. */
+export function picturesOf(g: GraphBuilder, geometry: Geometry, { input, form }: GraphVariant): Value {
+  const { frames, size, tubelet, mean: average, std } = geometry;
+  const shape = [-1, 3 * tubelet, size, size];
+  if (input === 'normalised') {
+    const x = g.input('input', 'float32', ['batch', 3, frames, size, size]);
+    const cut = reshape(g, x, [0, 3, frames / tubelet, tubelet, size, size]);
+    return reshape(g, transpose(g, cut, [0, 2, 3, 1, 4, 5]), shape);
+  }
+  const bytes = g.input('frames', 'uint8', ['batch', frames, size, size, 3]);
+  const x = form === 'separate' ? cast(g, bytes, 'float32') : bytes; // as in `cubesOf`
+  const moved = transpose(g, reshape(g, x, [-1, tubelet, size, size, 3]), [0, 1, 4, 2, 3]);
+  const pixels = cast(g, reshape(g, moved, shape), 'float32');
+  const perChannel = (values: readonly number[]): Value => {
+    const repeated = Array.from({ length: tubelet }, () => values).flat();
+    return reshape(g, floats(g, repeated), [3 * tubelet, 1, 1]);
+  };
+  const scaled = mul(g, pixels, perChannel(std.map((s) => 1 / (255 * s))));
+  return add(g, scaled, perChannel(average.map((m, c) => -m / std[c]!))); // as many means as deviations
 }
 
 /**

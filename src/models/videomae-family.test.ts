@@ -46,8 +46,36 @@ describe('the committed text of a graph is that of the model definition', () => 
   });
 });
 
+const stemmed = { ...nano, img_size: 64, all_frames: 4, stem_dims: [4, 6], embed_dim: 16, num_classes: 3 };
+
+describe('a convolutional stem', () => {
+  test('halves the picture once a layer, sees the frames of a tubelet as channels, and is inferred from the keys', () => {
+    const spec = videomaeClassifier.spec(stemmed, {});
+    const shapes = shapesOf(spec);
+    expect(shapes.get('patch_embed.stem.0.weight')).toEqual([4, 6, 3, 3]);
+    expect(shapes.get('patch_embed.stem.1.weight')).toEqual([6, 4, 3, 3]);
+    expect(shapes.get('patch_embed.proj.weight')).toEqual([16, 6, 4, 4]);
+    expect(spec.config['stem_dims']).toEqual([4, 6]);
+    expect(videomaeClassifier.infer(shapes)).toMatchObject({ tubelet_size: 2, patch_size: 16, stem_dims: [4, 6] });
+  });
+
+  test.each([
+    [{ stem_dims: [4, 4, 4, 4, 4] }, 'patch_size 16 can be halved'],
+    [{ stem_dims: [0] }, 'whole numbers from 1 to 1024'],
+    [{ stem_dims: 32 }, 'up to 8 whole numbers'],
+    [{ stem_dims: [1, 1, 1, 1, 1, 1, 1, 1, 1] }, 'up to 8 whole numbers'],
+  ])('%j is refused', (change, text) => {
+    expect(() => videomaeClassifier.spec({ ...stemmed, ...change }, {})).toThrow(text);
+  });
+
+  test('the official model has none in its configuration', () => {
+    expect(videomaeClassifier.spec(nano, {}).config).not.toHaveProperty('stem_dims');
+  });
+});
+
 test('the four graphs of a model ask for the same parameters', () => {
-  for (const spec of [videomaeClassifier.spec(nano, {}), videomaePretraining.spec(nanoPretraining, {})]) {
+  for (const config of [nano, stemmed, nanoPretraining]) {
+    const spec = (config === nanoPretraining ? videomaePretraining : videomaeClassifier).spec(config, {});
     const texts = graphFiles.map((variant) =>
       spec.build(variant).params.map(({ name, shape }) => `${name} ${shape.join()}`),
     );

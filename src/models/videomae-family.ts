@@ -147,7 +147,16 @@ export function readClassifier(config: ConfigReader, context: ConfigContext): Cl
       tower.width,
     );
   }
-  return { geometry, tower, positions, meanPooling, classes };
+  return { geometry, stem: readStem(config, geometry), tower, positions, meanPooling, classes };
+}
+
+/** `stem_dims`, ours: channels of the convolutions before the patches. */
+function readStem(config: ConfigReader, { size, patch }: Geometry): readonly number[] {
+  const stem = config.integers('stem_dims', 'few', 1, 1024, []);
+  if (patch % 2 ** stem.length !== 0 || size % patch !== 0) {
+    throw config.fail('stem_dims', `at most as many entries as patch_size ${patch} can be halved`);
+  }
+  return stem;
 }
 
 function classifierSpec(raw: Readonly<Record<string, unknown>>, context: ConfigContext): ModelSpec {
@@ -161,6 +170,7 @@ function classifierSpec(raw: Readonly<Record<string, unknown>>, context: ConfigC
     config: {
       ...completeConfig(geometry, tower),
       num_classes: classes,
+      ...(model.stem.length > 0 && { stem_dims: [...model.stem] }),
       embed_dim: tower.width,
       depth: tower.depth,
       num_heads: tower.heads,
@@ -368,11 +378,28 @@ function inferTower(
   };
 }
 
+/** Shapes of the kernels of the stem, in order. */
+function inferStem(keys: KeyShapes, prefix: string): (readonly number[])[] {
+  const shapes: (readonly number[])[] = [];
+  for (;;) {
+    const shape = keys.get(`${prefix}${shapes.length}.weight`);
+    if (shape?.length !== 4) return shapes;
+    shapes.push(shape);
+  }
+}
+
 /** Members both families read off the same keys, below `prefix`. */
 function inferShared(keys: KeyShapes, prefix: string): Record<string, JsonValue> {
   const kernel = keys.get(`${prefix}patch_embed.proj.weight`);
+  const stem = inferStem(keys, `${prefix}patch_embed.stem.`);
   return {
     ...(kernel?.length === 5 && { tubelet_size: kernel[2]!, patch_size: kernel[3]! }),
+    ...(stem.length > 0 &&
+      kernel?.length === 4 && {
+        tubelet_size: Math.trunc(stem[0]![1]! / 3), // frames of a tubelet are channels
+        patch_size: kernel[2]! * 2 ** stem.length,
+        stem_dims: stem.map((shape) => shape[0]!),
+      }),
     qkv_bias: keys.has(`${prefix}blocks.0.attn.q_bias`),
     cos_attn: keys.has(`${prefix}blocks.0.attn.scale`),
     ...(keys.has(`${prefix}blocks.0.gamma_1`) && { init_values: 0.1 }),

@@ -11,6 +11,7 @@ import {
   add,
   attention,
   concat,
+  convolve,
   div,
   exp,
   floats,
@@ -22,6 +23,7 @@ import {
   mlp,
   mul,
   multiply,
+  relu,
   reshape,
   scalar,
   softmax,
@@ -32,11 +34,12 @@ import {
   sum,
   takeTokens,
   tokenAt,
+  transpose,
   unitLength,
 } from '../graph/layers.js';
 import type { Value } from '../graph/ops.js';
 import { zeros } from '../tensor.js';
-import { cubesOf, embedCubes, gridOf, tokenCount, type Cubes, type Geometry } from './patches.js';
+import { cubesOf, embedCubes, gridOf, picturesOf, tokenCount, type Cubes, type Geometry } from './patches.js';
 import { resampleTable, sinusoidTable, type Grid } from './positions.js';
 import type { GraphVariant } from './spec.js';
 
@@ -58,6 +61,8 @@ export type PositionRule = 'built' | 'interpolated' | 'learned';
 
 export interface Classifier {
   readonly geometry: Geometry;
+  /** Channels of the convolutions before the patches, each of which halves rows and columns; none in the official models. */
+  readonly stem: readonly number[];
   readonly tower: Tower;
   readonly positions: PositionRule;
   readonly meanPooling: boolean;
@@ -92,15 +97,46 @@ export function classifierValues(
   variant: GraphVariant,
 ): { readonly last: Value; readonly pooled: Value; readonly logits: Value | undefined } {
   const { geometry, tower, classes } = model;
-  const last = blocks(g, classifierStem(g, cubesOf(g, geometry, variant), model), tower, variant);
+  const entering =
+    model.stem.length > 0
+      ? withPositions(g, convolvedTubelets(g, model, variant), model)
+      : classifierStem(g, cubesOf(g, geometry, variant), model);
+  const last = blocks(g, entering, tower, variant);
   const pooled = classifierPool(g, last, model);
   return { last, pooled, logits: classes > 0 ? linear(g, pooled, 'head', classes) : undefined };
 }
 
 /** What enters the first block of a classifier: tubelets and their positions, [b, n, width]. */
-export function classifierStem(g: GraphBuilder, cubes: Cubes, { geometry, tower, positions }: Classifier): Value {
-  const x = tubelets(g, cubes, geometry, tower.width);
+export function classifierStem(g: GraphBuilder, cubes: Cubes, model: Classifier): Value {
+  return withPositions(g, tubelets(g, cubes, model.geometry, model.tower.width), model);
+}
+
+function withPositions(g: GraphBuilder, x: Value, { geometry, tower, positions }: Classifier): Value {
   return add(g, x, positionTable(g, positions, geometry, tower.width, 'pos_embed'));
+}
+
+/**
+ * Tubelet embedding behind a convolutional stem: [b, n, width]. The frames of a tubelet are the channels of one picture, so that the first
+ * kernel sees motion already. Ours, for small models trained from little data: there a stem learns what patches alone do not
+ * (Xiao et al., "Early Convolutions Help Transformers See Better", 2021; figures in docs/training.md).
+ */
+function convolvedTubelets(g: GraphBuilder, model: Classifier, variant: GraphVariant): Value {
+  const { geometry, stem, tower } = model;
+  const [t, h, w] = gridOf(geometry);
+  return g.scope('patch_embed', () => {
+    let x = picturesOf(g, geometry, variant); // [b t, 3 tubelet, size, size]
+    let channels = 3 * geometry.tubelet;
+    for (const [i, wider] of stem.entries()) {
+      const kernel = g.param(`stem.${i}.weight`, [wider, channels, 3, 3]);
+      x = relu(g, convolve(g, x, kernel, g.param(`stem.${i}.bias`, [wider]), { strides: [2, 2], padding: [1, 1] }));
+      channels = wider;
+    }
+    const cell = geometry.patch / 2 ** stem.length;
+    const cut = transpose(g, reshape(g, x, [0, channels, h, cell, w, cell]), [0, 2, 4, 1, 3, 5]);
+    const kernel = reshape(g, g.param('proj.weight', [tower.width, channels, cell, cell]), [tower.width, -1]);
+    const rows = reshape(g, cut, [-1, t * h * w, channels * cell * cell]);
+    return multiply(g, rows, kernel, g.param('proj.bias', [tower.width]));
+  });
 }
 
 /** What enters the head of a classifier: tokens after the last block [b, n, width] -> [b, width]. */

@@ -55,6 +55,7 @@ function classifier(config: TrainingConfig, targets: Tensor<'float32'>, arrays: 
   const model: Classifier = {
     geometry: geometryOf(sizes, sizes['all_frames']!),
     tower: tower(sizes, '', sizes['init_values']! > 0),
+    stem: [],
     positions: 'built',
     meanPooling: true,
     classes: sizes['num_classes']!,
