@@ -11,6 +11,7 @@ export default class Synth extends BaseCommand {
   static override examples = [
     '<%= config.bin %> synth tabletop/ --clips 20 --seconds 30 --seed 1',
     '<%= config.bin %> synth tabletop/ --clips 8 --seconds 30 --seed 1 --split val --sheet val.png',
+    '<%= config.bin %> synth truth/ --clips 200 --seconds 120 --seed 1 --annotations-only',
     '<%= config.bin %> synth odd/ --clips 1 --seconds 5 --seed 2 --variants vfr,rotated,10bit,hevc,cut',
   ];
   static override args = { out: Args.string({ required: true, ignoreStdin: true, description: 'output folder' }) };
@@ -38,6 +39,10 @@ export default class Synth extends BaseCommand {
       default: [],
       summary: 'Further copies of each clip that decoders stumble over, <video_uid>.<variant>.mp4.',
     })(),
+    'annotations-only': Flags.boolean({
+      exclusive: ['variants'],
+      summary: 'Draw no videos: annotations alone, in seconds and without ffmpeg; a later run adds the videos.',
+    }),
     sheet: Flags.string({ helpValue: 'FILE.png', summary: 'Contact sheet: a row a verb, six moments.' }),
     jobs: Flags.integer({ char: 'j', min: 1, max: 64, default: 1, summary: 'Clips at once.' }),
     force: forceFlag,
@@ -54,6 +59,7 @@ export default class Synth extends BaseCommand {
       seconds: Number(flags.seconds),
       difficulty: flags.difficulty as 1 | 2 | 3, // bounded above
       ...given({ sheet }),
+      annotationsOnly: flags['annotations-only'],
       signal: this.signal,
       progress,
     });

@@ -7,6 +7,7 @@ import { memory } from './memory.js';
 import { pipeline } from './pipeline.js';
 import { search } from './search.js';
 import { startup } from './startup.js';
+import { synth } from './synth.js';
 
 /** The speed benchmarks, in the order in which they run. */
 export const speedBenchmarks: readonly SpeedBenchmark[] = [
@@ -18,4 +19,5 @@ export const speedBenchmarks: readonly SpeedBenchmark[] = [
   memory,
   evaluate,
   search,
+  synth,
 ];

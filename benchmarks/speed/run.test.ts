@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { packageRoot } from '../../src/files.js';
+import type { Float } from '../../src/json.js';
 import { speedBenchmarks } from './index.js';
 import { runBenchmarks, type BenchRecord } from './run.js';
 
@@ -76,6 +77,16 @@ test('search misses nothing, and an index of a million rows of 512 would be belo
   ]);
   expect(records[1]).toMatchObject({ ok: true, ratio: { max: { value: 0 } } });
   expect(records[3]).toMatchObject({ ok: true });
+});
+
+test('synth draws and encodes a clip, leaves no file, and says how many times real time that was', async () => {
+  const [record, ...more] = await recordsOf('synth');
+  expect(more).toEqual([]);
+  expect(record).toMatchObject({ figure: 'realtime', limit: { value: 0.25 }, rounds: 1, detail: { frames: 30 } });
+  const { timesRealTime, leastTimesRealTime } = record!.detail;
+  expect((timesRealTime as Float).value * record!.ratio!.median.value).toBeCloseTo(1, 3);
+  expect(leastTimesRealTime).toBe(1 / record!.limit!.value);
+  expect((await readdir(cache)).filter((file) => file.startsWith('synth-'))).toEqual([]);
 });
 
 test('an interruption ends a run with the reason of the signal', async () => {

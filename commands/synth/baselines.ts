@@ -5,7 +5,7 @@ import { column } from '../../src/cli/output.js';
 export default class SynthBaselines extends BaseCommand {
   static override summary = 'What each track’s metric gives without a look at the pictures, and for the truth itself.';
   static override description =
-    'Reads the annotations that `synth` wrote, makes predictions from the averages of the train split (of the split itself where there is none) and from the truth, and passes both through the submission writers and evaluators.';
+    'Reads the annotations that `synth` wrote, makes predictions from the averages of the train split (of the split itself where there is none) and from the truth, and passes both through the submission writers and evaluators. Recognition is that of each action by the labels of fho_lta_*: verbs and nouns by how often training shows them. The compositional clips of the test split are scored apart too.';
   static override examples = [
     '<%= config.bin %> synth baselines tabletop/',
     '<%= config.bin %> synth baselines tabletop/ --split test --all --format csv',
@@ -29,6 +29,7 @@ export default class SynthBaselines extends BaseCommand {
     const rows = synthBaselines(args.dir, { split, all, challengeOf, progress, signal: this.signal });
     const writer = this.writer(flags, [
       column('task'),
+      column('part'),
       column('metric'),
       column('blind', 'right'),
       column('ceiling', 'right'),

@@ -185,7 +185,7 @@ function spanAround(at: number, long: number, length: number): { readonly start:
 }
 
 /** Values by falling frequency, each with its share; equally frequent ones in the order of their first appearance. */
-function ranking(values: readonly string[]): (readonly [value: string, share: number])[] {
+export function ranking(values: readonly string[]): (readonly [value: string, share: number])[] {
   const counts = new Map<string, number>();
   for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
   return [...counts]

@@ -2,10 +2,10 @@ import { readdirSync, statSync } from 'node:fs';
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { challengeOf, challenges } from '../../benchmarks/index.js';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { challengeOf } from '../../benchmarks/index.js';
 import { formFindings } from '../../benchmarks/ego4d/forms.js';
-import { best, challengeTasks } from '../../test/cli/truth-records.js';
+import type { ChallengeTask } from '../../test/cli/truth-records.js';
 import { findings, loadValidator, schemaFindings } from '../check.js';
 import { readDataSet } from '../ego4d/manifest.js';
 import { parseJson } from '../json-reader.js';
@@ -15,9 +15,7 @@ import { probeVideo } from '../video/probe.js';
 import { splitFiles, dataSetFiles } from '../world/annotations.js';
 import { clipsOf, uidOf, type SetRequest } from '../world/data-set.js';
 import { splits } from '../world/scene.js';
-import { synthBaselines, type BaselineRecord } from './synth-baselines.js';
 import { synth, type SynthOptions, type SynthRecord } from './synth.js';
-import { writeJsonFile } from './write-json.js';
 import { makeFolder } from '../files.js';
 
 const notes: string[] = [];
@@ -29,7 +27,7 @@ const progress: Progress = {
 
 const tiny: SynthOptions = {
   ...{ split: 'train', seed: 3, clips: 2, seconds: 2, fps: 30, difficulty: 1, width: 64, height: 48 },
-  ...{ variants: [], jobs: 1, force: false, signal: new AbortController().signal, progress },
+  ...{ variants: [], jobs: 1, force: false, annotationsOnly: false, signal: new AbortController().signal, progress },
 };
 
 async function folder(): Promise<string> {
@@ -52,11 +50,8 @@ const set = (split: SetRequest['split'], clips: number, seconds: number): SetReq
   ...{ split, clips, seconds, seed: 21, fps: 30, difficulty: 1, width: 320, height: 240 },
 });
 
-/** A record as it is printed. */
-const plainRow = (row: BaselineRecord) => JSON.parse([...jsonPieces(row)].join('')) as BaselineRecord;
-
 describe('annotation files', () => {
-  const tasksOf: Readonly<Record<string, readonly (typeof challengeTasks)[number][]>> = {
+  const tasksOf: Readonly<Record<string, readonly ChallengeTask[]>> = {
     ...{ moments: ['mq'], nlq: ['nlq'], vq: ['vq2d'], fho_hands: ['fhp'], fho_sta: ['sta'], fho_lta: ['lta'] },
     ...{ fho_scod: ['scod'], 'fho_oscc-pnr': ['pnr', 'oscc'] },
   };
@@ -121,53 +116,6 @@ describe('annotation files', () => {
   });
 });
 
-describe('synthBaselines', () => {
-  let path: string;
-  const rows: BaselineRecord[] = [];
-  beforeAll(async () => {
-    path = await mkdtemp(join(tmpdir(), 'egolens synth '));
-    await makeFolder(join(path, 'annotations'));
-    for (const split of splits) {
-      for (const [name, content] of splitFiles(split, clipsOf(set(split, 3, 110)))) {
-        await writeJsonFile(join(path, 'annotations', name), content);
-      }
-    }
-    for (const split of ['val', 'test'] as const) {
-      for await (const row of synthBaselines(path, { ...options, split })) rows.push(plainRow(row));
-    }
-  });
-  afterAll(() => rm(path, { recursive: true, force: true }));
-  const options = { split: 'val', all: false, challengeOf, progress, signal: tiny.signal } as const;
-
-  test('takes the truth of every track through submission and evaluator to the best number there is', async () => {
-    const validator = await loadValidator('egolens.baseline/1');
-    for (const split of ['val', 'test']) {
-      const own = rows.filter((row) => row['split'] === split);
-      expect(own.map((row) => row['task'])).toEqual([...challengeTasks]);
-      for (const row of own) {
-        expect(findings(validator, row)).toEqual([]);
-        const [metric, value] = best[row['task'] as keyof typeof best];
-        expect(row['metric']).toBe(metric);
-        // SCOD's code adds an epsilon to a denominator; hands are sums of 30 views, divided again.
-        expect(row['ceiling'], `${split} ${metric}`).toBeCloseTo(value, 9);
-      }
-    }
-  });
-
-  test('leaves the blind guess far from it', () => {
-    for (const { task, blind, ceiling } of rows) {
-      const { higherIsBetter } = challenges.find((one) => one.task === task)!.primary;
-      const gap = Number(ceiling) - Number(blind);
-      expect(higherIsBetter ? gap / Number(ceiling) : -gap, task as string).toBeGreaterThan(0.3);
-    }
-  });
-
-  test('names a folder without annotations', async () => {
-    const empty = await folder();
-    await expect(synthBaselines(empty, options).next()).rejects.toMatchObject({ code: 'input.not_found' });
-  });
-});
-
 describe('synth', () => {
   test('writes every clip in every form, with the frames that its record says', async () => {
     const path = await folder();
@@ -228,10 +176,57 @@ describe('synth', () => {
     expect(await run(path, { clips: 1, seconds: 1, seed: 4, force: true })).toHaveLength(1);
   });
 
-  test('tells that long-term anticipation has no instance in short clips', async () => {
+  test.each([
+    [
+      1,
+      1,
+      'lta: no instance: the longest clip has 0 actions, an instance needs 22 actions of one clip; try --seconds 120',
+    ],
+    [4, 72, /^lta: instances in [123] of 4 clips only, an instance needs 22 actions of one clip; try --seconds 120$/],
+  ])('tells what long-term anticipation lacks in %i clips of %i s', async (clips, seconds, expected) => {
     notes.length = 0;
-    await run(await folder(), { clips: 1, seconds: 1 });
-    expect(notes.join('\n')).toMatch(/lta: no instance/);
+    await run(await folder(), { clips, seconds, annotationsOnly: true });
+    expect(notes).toContainEqual(typeof expected === 'string' ? expected : (expect.stringMatching(expected) as string));
+  });
+
+  test('says nothing of long-term anticipation where every clip has instances', async () => {
+    notes.length = 0;
+    await run(await folder(), { clips: 1, seconds: 150, annotationsOnly: true });
+    expect(notes.filter((note) => note.startsWith('lta'))).toEqual([]);
+  });
+
+  test('writes the same annotations without videos, and adds the videos when they are asked for', async () => {
+    const [path, other] = [await folder(), await folder()];
+    const wanted = { clips: 2, split: 'test' as const };
+    await run(other, wanted);
+    const records = await run(path, { ...wanted, annotationsOnly: true });
+    const validator = await loadValidator('egolens.synth/1');
+    for (const record of records) {
+      expect(findings(validator, JSON.parse([...jsonPieces(record)].join('')))).toEqual([]);
+      expect(record).toMatchObject({ state: 'skipped', variants: [] });
+    }
+    expect(readdirSync(path)).toEqual(['annotations']);
+    const names = readdirSync(join(path, 'annotations'));
+    expect(names).toEqual(readdirSync(join(other, 'annotations')));
+    for (const name of names) {
+      const [own, drawn] = await Promise.all(
+        [path, other].map((each) => readFile(join(each, 'annotations', name), 'utf8')),
+      );
+      expect(own, name).toBe(drawn);
+    }
+    expect((await run(path, wanted)).map(({ state }) => state)).toEqual(['written', 'written']);
+    const again = await run(path, { ...wanted, annotationsOnly: true });
+    expect(again.map(({ state }) => state)).toEqual(['kept', 'kept']);
+  });
+
+  test('needs no ffmpeg for annotations alone', async () => {
+    vi.stubEnv('EGOLENS_FFMPEG', '/nowhere/ffmpeg');
+    try {
+      expect(await run(await folder(), { clips: 1, annotationsOnly: true })).toHaveLength(1);
+      await expect(run(await folder(), { clips: 1 })).rejects.toMatchObject({ code: 'tool.ffmpeg_missing' });
+    } finally {
+      vi.unstubAllEnvs();
+    }
   });
 
   test('leaves nothing but whole videos when it is interrupted', async () => {

@@ -19,11 +19,51 @@ test('synth prints a record a clip, writes annotations that validate accepts, an
   const baselines = await run(['synth', 'baselines', folder, '--split', 'train', '--ndjson']);
   expect(baselines.status).toBe(0);
   expect(await records(baselines.stdout)).toEqual(
-    expect.arrayContaining([expect.objectContaining({ task: 'mq', ceiling: 1, priors: 'train' })]),
+    expect.arrayContaining([
+      expect.objectContaining({ task: 'mq', part: 'all', ceiling: 1, priors: 'train' }),
+      expect.objectContaining({ task: 'recognition', metric: 'verb top1', ceiling: 1 }),
+    ]),
   );
 }, 30_000);
 
+test('synth --annotations-only draws nothing and needs no ffmpeg; baselines tell compositional clips apart', async () => {
+  const folder = join(await workFolder(), 'out');
+  const env = { EGOLENS_FFMPEG: '/nowhere/ffmpeg' };
+  const wanted = [
+    'synth',
+    folder,
+    ...tiny.with(1, '2').with(3, '30'),
+    '--split',
+    'test',
+    '--annotations-only',
+    '--ndjson',
+  ];
+  const { status, stdout, stderr } = await run(wanted, { env });
+  expect(stderr).toMatch(/^test: 2 clips, \d+ actions, 1 of them with wearers, textures and pairs .* never shows$/m);
+  expect(stderr).toMatch(
+    /^lta: no instance: the longest clip has \d+ actions, an instance needs 22 actions of one clip; try --seconds 120$/m,
+  );
+  expect(status).toBe(0);
+  expect((await records(stdout)).map(({ state, compositional }) => [state, compositional])).toEqual([
+    ['skipped', false],
+    ['skipped', true],
+  ]);
+  expect(readdirSync(folder)).toEqual(['annotations']);
+  const baselines = await run(['synth', 'baselines', folder, '--split', 'test', '--ndjson'], { env });
+  expect(baselines.stderr).toContain('lta: nothing to predict in the compositional clips of this test split');
+  expect(baselines.status).toBe(0);
+  const rows = await records(baselines.stdout);
+  for (const task of ['mq', 'sta', 'oscc', 'recognition']) {
+    const own = rows.filter((row) => row['task'] === task).map((row) => row['part']);
+    expect(new Set(own), task).toEqual(new Set(['all', 'seen', 'compositional']));
+  }
+  const table = await run(['synth', 'baselines', folder, '--split', 'test', '--all', '--format', 'csv'], { env });
+  expect(table.stdout).toMatch(/^task,part,metric,blind,ceiling,priors\n/);
+  expect(table.stdout).toMatch(/^recognition,compositional,noun mean_class_accuracy,[\d.]+,1\.0,test$/m);
+}, 30_000);
+
 test.each([
+  [['--annotations-only', '--variants', 'vfr'], '--annotations-only'],
   [['--size', '65x48'], '--size'],
   [['--size', 'big'], 'size'],
   [['--seconds', 'long'], '--seconds'],
