@@ -2,13 +2,16 @@
  * Recognition over a labelled list: top-1 and top-5 accuracy, and the mean over classes of top-1.
  *
  * Truth: `[{id, label}]` or `{id: label}`; a label is its name, or its number. Predictions: records of `recognize`, or lists of
- * labels by id. A video without a prediction is a miss.
+ * labels by id. A video without a prediction is a miss. Verbs and nouns of actions: recognition-kinds.ts.
  */
+import { EgolensError } from '../src/errors.js';
 import { accuracy, countByClass, meanClassAccuracy } from '../src/metrics/classes.js';
 import type {
   Challenge,
+  DocumentKind,
   EvalOptions,
   Evaluation,
+  Finding,
   JsonDocument,
   Nested,
   Prepared,
@@ -16,6 +19,7 @@ import type {
   TieRule,
 } from '../src/types.js';
 import { fault, NameTable } from './reading.js';
+import { hasKinds, idsOnly, prepareKinds } from './recognition-kinds.js';
 import {
   checkRankedLists,
   coverageNotes,
@@ -34,12 +38,24 @@ export const recognition: Challenge = {
   task: 'recognition',
   summary: 'Recognition: top-1, top-5 and mean class accuracy over a labelled list',
   primary: { metric: 'top1', higherIsBetter: true },
-  check: (kind, document, against) => checkRankedLists(kind, document, against, form),
+  check,
   prepare,
 };
 
+function check(kind: DocumentKind, document: JsonDocument, against?: JsonDocument): Finding[] {
+  try {
+    const truth = kind === 'annotations' && hasKinds(document) ? idsOnly(document) : document;
+    const ids = against !== undefined && hasKinds(against) ? idsOnly(against) : against;
+    return checkRankedLists(kind, truth, ids, form);
+  } catch (error) {
+    if (!(error instanceof EgolensError)) throw error;
+    return [{ level: 'error', code: 'file.form', at: '', expected: 'segments with labels', found: error.message }];
+  }
+}
+
 function prepare(truth: readonly JsonDocument[], predictions: readonly JsonDocument[]): Prepared {
   const truthFile = onlyFile(truth, 'the labelled list');
+  if (hasKinds(truthFile)) return prepareKinds(truthFile, onlyFile(predictions, 'the predicted labels'));
   const wanted = readWanted(truthFile, form);
   if (wanted.size === 0)
     throw fault(truthFile, '', 'at least one video', truthFile.value, 'shares of nothing are undefined');

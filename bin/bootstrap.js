@@ -26,6 +26,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--configLoader', 'runner'];
 const tasks = {
   demo: ['bin/demo.js'],
+  'train:defaults': ['bin/train-defaults.js'],
   test: vitest,
   'test:golden': [...vitest, '--config', 'vitest.golden.config.ts'],
   'test:slow': [...vitest, '--config', 'vitest.slow.config.ts'],

@@ -49,7 +49,7 @@ console.log(
   ),
 );
 console.log(`change: 1 - cosine to the window before.
-${array.shape[0]} rows of ${width} numbers by ${record.model}: this encoder is UNTRAINED, it shows that everything runs.
+${array.shape[0]} rows of ${width} numbers by ${record.model}: this encoder knows Tabletop only, a drawn world (docs/default-encoder.md).
 With an official checkpoint the same command gives InternVideo's features: see "Use an official checkpoint" in README.md.
 
 features    ${here(record.path)}

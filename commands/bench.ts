@@ -27,7 +27,7 @@ const factor = Flags.custom<number>({
 export default class Bench extends BaseCommand {
   static override summary = 'Measure the speed that the program promises, as ratios inside one run.';
   static override description =
-    'NAME is startup, graph, encode, decode, pipeline, memory, evaluate, search or synth; all where none is given. A PATH is a video that replaces the clip that a benchmark makes itself (h264, needs libx264); clips and seeded models are made once and kept in the cache folder. A limit that is missed is reported and is no error, unless --strict or --max-slowdown say so (exit code 5). Other work on the machine widens the spread.';
+    'NAME is startup, graph, encode, decode, pipeline, memory, evaluate, search, synth, training or nms; all where none is given. A PATH is a video that replaces the clip that a benchmark makes itself (h264, needs libx264); clips and seeded models are made once and kept in the cache folder. A limit that is missed is reported and is no error, unless --strict or --max-slowdown say so (exit code 5). Other work on the machine widens the spread.';
   static override examples = [
     '<%= config.bin %> bench',
     '<%= config.bin %> bench decode pipeline lunch.mp4 --repeat 9',

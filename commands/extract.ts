@@ -56,7 +56,7 @@ export default class Extract extends BaseCommand {
     output: Flags.string({ char: 'o', required: true, helpValue: 'DIR', summary: 'Folder for the features.' }),
     model: Flags.string({
       helpValue: 'NAME|DIR',
-      summary: 'The encoder; default: the embedded one, which is untrained.',
+      summary: 'The encoder; default: the embedded one, which knows Tabletop only.',
     }),
     multimodal: Flags.string({
       helpValue: 'NAME|DIR',

@@ -11,6 +11,7 @@ import {
   parseDuration,
 } from '../src/cli/flags.js';
 import { endingOf, formatOfPath, isCueFormat, labelFormats, labelText, labelWriter } from '../src/cli/label-output.js';
+import { headFlags, recognizeWithHead, refuseHeadFlags } from '../src/cli/head-recognition.js';
 import { runFlags, samplingFlags, spanOf } from '../src/cli/video-flags.js';
 import { EgolensError } from '../src/errors.js';
 import type { InputItem } from '../src/pipeline/inputs.js';
@@ -26,11 +27,13 @@ export default class Recognize extends BaseCommand {
     'Zero-shot: with a two-tower model and classes given as text. Each class is set into every template; the score is the softmax over the classes of scale x cosine, so it depends on the other classes. A model of single pictures (CLIP) takes --frames pictures of a video or window and averages their vectors.',
     'Several views of a video (clips x crops of the preset, or --views) are one answer: by the rule of the preset, mean probabilities or softmax of mean logits; zero-shot always mean probabilities. A preset that slides has all its windows as views. The time of a video is that from its first to its last frame in use.',
     '--per window slides over the video. A preset with views is made to slide with the same frames and steps, centre crop; one that spreads its frames over the whole video takes 4 a second (--fps, --window, --stride say otherwise). --merge joins neighbours with the same first label, after --min-score: from the start of the first to the end of the last, but not before the end of the segment before; the score is the mean.',
+    'With --head, a head folder that `train recognition` wrote (or `models import`) names the classes: features are computed with the encoder it was trained on, and kept in the cache, or come from --features. Labels are those of each video, with --per window of each row, with --segments of the segments in a list (the forms of `train recognition`), whose ids the records carry. Verbs and nouns are told apart by `kind`.',
     'A file in -o appears with NAME.meta.json beside it and is kept by the next run when nothing changed. srt, vtt, edl and ffcut are for --per window: one file a video, counted from the start of the container as players do.',
   ].join('\n\n');
   static override examples = [
     '<%= config.bin %> recognize fixtures/videos/demo.mp4 --model vit-b-k400 --top 3',
     '<%= config.bin %> recognize videos/ --model vit-b-k400 --per window --min-score 0.3 -o labels/',
+    '<%= config.bin %> recognize videos/ --head runs/verbs/final --segments fho_lta_val.json > actions.ndjson',
     '<%= config.bin %> recognize lunch.mp4 --model viclip --class "cut vegetables" --class "wash dishes" --per window --merge --format srt > lunch.srt',
   ];
   static override strict = false;
@@ -55,6 +58,7 @@ export default class Recognize extends BaseCommand {
       helpValue: 'NAME|DIR',
       summary: 'A classifier, or a two-tower model for classes as text; the embedded default has no classes.',
     }),
+    ...headFlags,
     labels: Flags.string({
       helpValue: 'NAME|FILE|none',
       summary:
@@ -104,6 +108,20 @@ export default class Recognize extends BaseCommand {
 
   async run(): Promise<void> {
     const { argv, flags } = await this.parse(Recognize);
+    if (flags.head !== undefined) {
+      process.exitCode = await recognizeWithHead(
+        argv as string[],
+        { ...flags, head: flags.head },
+        {
+          format: this.formatOf(flags),
+          signal: this.signal,
+          progress: () => this.progress(flags),
+          logError: (record) => this.logError(record),
+        },
+      );
+      return;
+    }
+    refuseHeadFlags(flags);
     const { recognize } = await import('../src/pipeline/recognize.js');
     const { recognizeDefaults } = await import('../src/pipeline/recognize-options.js');
     const { listInputs } = await import('../src/pipeline/inputs.js');

@@ -85,6 +85,7 @@ export default class Search extends BaseCommand {
       );
     }
     const { openSearch, parseClip, requireTextTower } = await import('../src/pipeline/search.js');
+    const { doubtOf } = await import('../src/models/folder.js');
     const gap = flags['min-gap'] === undefined ? undefined : parseGap(flags['min-gap']);
     const maxMemory = text === '-' ? parseSize(flags['max-memory']) : 0;
     using progress = await this.progress(flags);
@@ -104,9 +105,8 @@ export default class Search extends BaseCommand {
       ...given({ model: flags.model, threads: flags.threads, names: library?.names }),
     });
     if (needsText) requireTextTower(searcher.model);
-    if (searcher.model.manifest.trained === 'untrained') {
-      progress.warn('model.untrained', `${searcher.model.id} has learned nothing: what it finds alike means nothing`);
-    }
+    const doubt = doubtOf(searcher.model);
+    if (doubt) progress.warn(doubt.code, doubt.text);
     const writer = this.writer(flags, [
       column('rank', 'right'),
       column('score', 'right'),

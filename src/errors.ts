@@ -59,6 +59,7 @@ export const errorCodes = {
   'model.probe': 'the model does not reproduce its stored probe output',
   'model.licence': 'the licence is not among those allowed',
   'model.untrained': 'the weights were never trained: labels and scores mean nothing (warning)',
+  'model.tabletop': 'the weights know Tabletop, a drawn world, and nothing else (warning)',
   'device.unavailable': 'the requested device cannot be used',
   'device.failed': 'the device failed during a run',
   'tool.ffmpeg_missing': 'no ffmpeg or ffprobe was found',

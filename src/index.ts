@@ -6,6 +6,7 @@ export { EgolensError, errorCodes, exitCodeOf, type ErrorCode } from './errors.j
 export { openVideo, probeVideo, type ProbeRecord, type VideoSource } from './video/probe.js';
 export { readWindows, type WindowBatch, type WindowsReport } from './video/windows.js';
 export { openModelFolder, type ModelFolder } from './models/folder.js';
+export { openHeadFolder, type HeadFolder } from './models/head-folder.js';
 export { presetNames, readPreset } from './models/presets.js';
 export { importModel, type ImportOptions, type ImportReport } from './pipeline/import-model.js';
 export { encodeArrays, type EncodeOptions, type EncodeReport } from './pipeline/encode.js';

@@ -55,6 +55,30 @@ test('encode and graph run over seeded weights, which are written once', async (
   expect((await readdir(cache)).filter((file) => file.endsWith('.tmp'))).toEqual([]);
 });
 
+test('training compares steps with forward passes, and memory with its plan', async () => {
+  const records = await recordsOf('training');
+  expect(records.map(({ figure, limit }) => [figure, limit?.value])).toEqual([
+    ['step-384', 3.3],
+    ['step-768', 3.3],
+    ['step-192', 3.3],
+    ['step-probe', 3.3],
+    ['fixed', 1],
+    ['memory-384', 2],
+    ['memory-768', 2],
+    ['memory-192', 2],
+  ]);
+  for (const record of records) expect(record.ratio!.median.value).toBeGreaterThan(0);
+});
+
+test('nms suppresses the segments of a clip within classes and over all of them', async () => {
+  const records = await recordsOf('nms');
+  expect(records.map(({ figure, limit }) => [figure, limit?.value])).toEqual([
+    ['classes', 1],
+    ['agnostic', undefined],
+  ]);
+  for (const { detail } of records) expect(detail).toMatchObject({ segments: 5000, classes: 110 });
+});
+
 test('neither --help nor probe loads ONNX Runtime', async () => {
   const records = await recordsOf('startup', [clip]);
   expect(records.map(({ figure }) => figure)).toEqual(['help', 'probe', 'runtime']);

@@ -2,6 +2,7 @@ import { Args, Flags } from '@oclif/core';
 import { BaseCommand } from '../../src/cli/base-command.js';
 import { forceFlag, given, parsePairs } from '../../src/cli/flags.js';
 import { column } from '../../src/cli/output.js';
+import type { ImportOptions } from '../../src/pipeline/import-model.js';
 
 export default class ModelsImport extends BaseCommand {
   static override summary =
@@ -11,6 +12,7 @@ export default class ModelsImport extends BaseCommand {
   static override examples = [
     '<%= config.bin %> models import vit_b_k400_ft.pth --arch videomae-b --labels k400.json -o models/vit-b',
     '<%= config.bin %> models import checkpoint.pth --arch videomae-classifier --config config.json --name mine',
+    '<%= config.bin %> models import verb_noun.pth --arch recognition-head --labels fho_lta_taxonomy.json -o heads/verb-noun',
     '<%= config.bin %> models import ViCLIP.pth --arch auto --tokenizer bpe_simple_vocab_16e6.txt.gz -o models/viclip',
     '<%= config.bin %> models import coordination.pth --arch cross-model-attention --with masked=masked.pth --with multimodal=multimodal.pyth --config config.json --name both',
   ];
@@ -66,7 +68,8 @@ export default class ModelsImport extends BaseCommand {
     const { args, flags } = await this.parse(ModelsImport);
     const { importModel, presetOf } = await import('../../src/pipeline/import-model.js');
     using progress = await this.progress(flags);
-    const report = await importModel(args.file, {
+    const { headOf } = await import('../../heads/index.js');
+    const options: ImportOptions = {
       arch: flags.arch,
       force: flags.force,
       licence: { code: flags['license-code'], weights: flags['license-weights'] },
@@ -82,7 +85,12 @@ export default class ModelsImport extends BaseCommand {
         name: flags.name,
         output: flags.output,
       }),
-    });
+    };
+    const head = headOf(flags.arch);
+    const report =
+      head === undefined
+        ? await importModel(args.file, options)
+        : await (await import('../../src/pipeline/import-head.js')).importHead(args.file, head, options);
     const { manifest, matched, left, folder } = report;
     progress.note(`${matched} tensors matched, ${left.length} left in the file, 0 missing`);
     for (const { key, why } of left) progress.note(`left: ${key} (${why})`);

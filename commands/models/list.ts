@@ -71,7 +71,8 @@ export default class ModelsList extends BaseCommand {
     }
     if (flags.architectures) {
       const names = this.writer(flags, [column('name'), column('family'), column('summary')]);
-      for (const record of listArchitectures()) await names.write(record);
+      const { headFamilies } = await import('../../heads/index.js');
+      for (const record of listArchitectures(headFamilies)) await names.write(record);
       await names.end();
       return;
     }

@@ -9,7 +9,7 @@ export default class ModelsShow extends BaseCommand {
     'Source, digest, licences of code and weights, labels, figures of its authors, and what of all this could not be verified. A table has a line for each member; --json and --ndjson give the records.';
   static override examples = [
     '<%= config.bin %> models show videomae-b-k400',
-    '<%= config.bin %> models show videomae-nano-untrained --json',
+    '<%= config.bin %> models show videomae-nano --json',
   ];
   static override args = {
     name: Args.string({

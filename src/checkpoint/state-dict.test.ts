@@ -55,6 +55,15 @@ describe('where the weights are', () => {
     });
   });
 
+  test('a key that the caller prefers wins, where the file has it', async () => {
+    const preferred = { preferredKeys: ['state_dict_ema'] };
+    expect(await open({ state_dict: { a: 't' }, state_dict_ema: { b: 't' } }, preferred)).toMatchObject({
+      weightsKey: 'state_dict_ema',
+      names: ['b'],
+    });
+    expect(await open({ state_dict: { a: 't' } }, preferred)).toMatchObject({ weightsKey: 'state_dict' });
+  });
+
   test('a key without tensors is passed over', async () => {
     expect(await open({ model: { depth: 12 }, module: { w: 't' } })).toMatchObject({ weightsKey: 'module' });
   });

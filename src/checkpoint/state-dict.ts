@@ -10,6 +10,8 @@ import type { CheckpointTensor } from './strided.js';
 export interface CheckpointOptions {
   /** Key of the weights; where absent the usual ones are tried in order. '' is the file itself. */
   readonly weightsKey?: string;
+  /** Keys that are tried before the usual ones, as where a family keeps averaged weights beside the raw ones. */
+  readonly preferredKeys?: readonly string[];
   /** Prefixes of this family beside the general ones, such as `encoder.`. */
   readonly prefixes?: readonly string[];
   /** Only keys with this prefix are weights, and it is stripped: `clip.` of InternVideo. The others are listed in `outside`. */
@@ -83,7 +85,8 @@ export function* listTensors(checkpoint: Checkpoint): Generator<TensorListing> {
 function fromPth(file: PthFile, fileName: string, options: CheckpointOptions): Checkpoint {
   const top = dictionaryOf(file.root, fileName);
   const topLevelKeys = top === null ? [] : [...top.keys()];
-  for (const weightsKey of options.weightsKey === undefined ? [...weightsKeys, ''] : [options.weightsKey]) {
+  const usual = [...(options.preferredKeys ?? []), ...weightsKeys];
+  for (const weightsKey of options.weightsKey === undefined ? [...usual, ''] : [options.weightsKey]) {
     const entries = weightsKey === '' ? top : dictionaryOf(top?.get(weightsKey), fileName);
     if (entries === null) continue;
     const { tensors, skipped } = tensorsOf(file, entries);
@@ -98,7 +101,7 @@ function fromPth(file: PthFile, fileName: string, options: CheckpointOptions): C
       ...strip(tensors, fileName, options),
     };
   }
-  const tried = options.weightsKey === undefined ? weightsKeys : [options.weightsKey];
+  const tried = options.weightsKey === undefined ? usual : [options.weightsKey];
   const found = top === null ? `the file holds ${describe(file.root)}` : `top-level keys are ${nameList(topLevelKeys)}`;
   const foreign =
     file.foreignNames.length === 0 ? '' : `; it names ${nameList(file.foreignNames, 4)}, which is never called`;

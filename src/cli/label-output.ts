@@ -30,9 +30,9 @@ function barOf(score: number): string {
   return '█'.repeat(Math.floor(eighths / 8)) + (rest === 0 ? '' : ' ▏▎▍▌▋▊▉'[rest]!);
 }
 
-/** Columns of a table, with a bar for people; of csv and tsv, with all numbers. */
-export function labelColumns(format: OutputFormat): readonly Column[] {
-  const times = [column('start', 'right'), column('end', 'right')];
+/** Columns of a table, with a bar for people; of csv and tsv, with all numbers. `kinds`: the labels are of several kinds. */
+export function labelColumns(format: OutputFormat, kinds = false): readonly Column[] {
+  const times = [column('start', 'right'), column('end', 'right'), ...(kinds ? [column('kind')] : [])];
   if (format !== 'table') {
     return [
       column('input'),
@@ -82,6 +82,6 @@ export async function labelText(video: RecognizedVideo, format: OutputFormat): P
 }
 
 /** A writer of records of any number of videos. */
-export function labelWriter(stream: { write(text: string): unknown }, format: Format): RecordWriter {
-  return new RecordWriter(stream, format, labelColumns(format));
+export function labelWriter(stream: { write(text: string): unknown }, format: Format, kinds = false): RecordWriter {
+  return new RecordWriter(stream, format, labelColumns(format, kinds));
 }

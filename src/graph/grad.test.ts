@@ -146,14 +146,22 @@ const rules: { readonly [O in OpName]: 'none' | readonly Case[] } = {
     { of: { a: [3, 5], b: [2, 5, 7] }, build: (g, { a, b }) => op.matMul(g, a!, b!) },
     { of: { a: [3, 1, 2, 5], b: [4, 5, 3] }, build: (g, { a, b }) => op.matMul(g, a!, b!) },
   ],
-  Gemm: ([0, 1] as const).flatMap((transA) =>
-    ([0, 1] as const).flatMap((transB) =>
-      [undefined, [5], [3, 1]].map((bias): Case => ({
-        of: { a: transA ? [2, 3] : [3, 2], b: transB ? [5, 2] : [2, 5], ...(bias ? { bias } : {}) },
-        build: (g, i) => g.op('Gemm', [i['a']!, i['b']!, ...(i['bias'] ? [i['bias']] : [])], { transA, transB }),
+  Gemm: ([0, 1] as const)
+    .flatMap((transA) =>
+      ([0, 1] as const).flatMap((transB) =>
+        [undefined, [5], [3, 1]].map((bias): Case => ({
+          of: { a: transA ? [2, 3] : [3, 2], b: transB ? [5, 2] : [2, 5], ...(bias ? { bias } : {}) },
+          build: (g, i) => g.op('Gemm', [i['a']!, i['b']!, ...(i['bias'] ? [i['bias']] : [])], { transA, transB }),
+        })),
+      ),
+    )
+    .concat(
+      // Wide enough for a transpose of its own on the way back.
+      ([0, 1] as const).map((transB) => ({
+        of: { a: [3, transB === 1 ? 300 : 2], b: [2, 300] },
+        build: (g, { a, b }) => g.op('Gemm', [a!, b!], { transB }),
       })),
     ),
-  ),
   Transpose: [{ of: { x: [2, 3, 5] }, build: (g, { x }) => op.transpose(g, x!, [1, 2, 0]) }],
   Shape: 'none',
   Reshape: [{ of: { x: [2, 3, 5] }, build: (g, { x }) => op.reshape(g, x!, [5, -1]) }],

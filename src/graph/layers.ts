@@ -108,6 +108,12 @@ export function slice(g: GraphBuilder, x: Value, axis: number, start: number, en
   return one(g, 'Slice', [x, integers(g, [start]), integers(g, [end]), integers(g, [axis])], {});
 }
 
+/** x without its first `before` and its last `after` values along one axis, which may be of open size: `after` is above 0 then. */
+export function trim(g: GraphBuilder, x: Value, axis: number, before: number, after: number): Value {
+  const size = x.shape[axis]!;
+  return slice(g, x, axis, before, typeof size === 'number' ? size - after : -after);
+}
+
 /** x from `starts` to `ends` along several axes, every `steps`-th value (default 1). */
 export function sliceBy(
   g: GraphBuilder,

@@ -38,16 +38,16 @@ export function channelNorm(g: GraphBuilder, x: Value, { weight, bias }: Affine,
   return perChannel(g, standardise(g, x, [1], epsilon).y, weight, bias);
 }
 
-/** x [b, c, ...space] of known sizes, normalised over the channels of each of `groups` groups and over space. Source: Wu and He, 2018. */
+/** x [b, c, ...space], all but b known, normalised over the channels of each of `groups` groups and over space. Source: Wu and He, 2018. */
 export function groupNorm(
   g: GraphBuilder,
   x: Value,
   { weight, bias }: Affine,
   { groups, epsilon }: { readonly groups: number; readonly epsilon: number },
 ): Value {
-  const [batch, ...rest] = x.shape as readonly number[];
-  const grouped = reshape(g, x, [batch!, groups, -1]);
-  return perChannel(g, reshape(g, standardise(g, grouped, [2], epsilon).y, [batch!, ...rest]), weight, bias);
+  const rest = x.shape.slice(1) as readonly number[];
+  const grouped = reshape(g, x, [0, groups, -1]);
+  return perChannel(g, reshape(g, standardise(g, grouped, [2], epsilon).y, [0, ...rest]), weight, bias);
 }
 
 /**

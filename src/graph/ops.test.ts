@@ -197,6 +197,7 @@ const rules: { readonly [O in OpName]: Rule<OpAttrs[O]> } = {
       [[value([77, 3]), integers(0), sizes('length'), integers(0)], {}, ['length', 3]],
       [[value(['b', 5]), integers(0), sizes(4), integers(1)], {}, ['b', 4]],
       [[value(['b', 8, 5]), integers(1, 0), integers(8, 5), integers(1, 2), integers(3, 2)], {}, ['b', 3, 3]],
+      [[value(['(n+3)', 5]), integers(1), integers(-2), integers(0)], {}, ['n', 5]],
     ],
     refuses: [
       [
@@ -422,6 +423,8 @@ const rules: { readonly [O in OpName]: Rule<OpAttrs[O]> } = {
       ],
       // a kernel of 3 that reaches over 5 values
       [[value(['b', 3, 9]), value([5, 3, 3])], { strides: [2], pads: [0, 0], dilations: [2], group: 1 }, ['b', 5, 3]],
+      [[value(['b', 4, 'n']), value([4, 1, 7])], { strides: [1], pads: [3, 3], group: 4 }, ['b', 4, 'n']],
+      [[value(['b', 4, 'n*6']), value([4, 1, 3])], { strides: [2], pads: [1, 1], group: 4 }, ['b', 4, 'n*3']],
     ],
     refuses: [
       [
@@ -442,8 +445,13 @@ const rules: { readonly [O in OpName]: Rule<OpAttrs[O]> } = {
       [[value(['b', 4]), value([6, 4])], { strides: [], pads: [], group: 1 }, 'expected x [b, c, ...space]'],
       [
         [value(['b', 4, 'n']), value([6, 4, 3])],
+        { strides: [2], pads: [0, 0], group: 1 },
+        'expected a known size, or a stride that divides it, found float32 [b, 4, n]',
+      ],
+      [
+        [value(['b', 'c', 7]), value([6, 4, 3])],
         { strides: [1], pads: [0, 0], group: 1 },
-        'expected known sizes but for the batch, found float32 [b, 4, n]',
+        'expected known channels and kernels, found float32 [b, c, 7]',
       ],
       [
         [value(['b', 4, 7]), value([6, 4, 3])],

@@ -70,8 +70,8 @@ export interface OpAttrs {
   /** Repeats x along axes of size 1 to the sizes in the second input. */
   Expand: NoAttrs;
   /**
-   * Inputs x, starts, ends, axes and, where not all are 1, steps: int64 vectors. Ends may be symbols of a Shape; all else is known
-   * while building.
+   * Inputs x, starts, ends, axes and, where not all are 1, steps: int64 vectors. Ends may be symbols of a Shape, or below 0 (counted from
+   * the end) along an axis of open size; all else is known while building.
    */
   Slice: NoAttrs;
   /** Inputs x, widths before all axes and then after them (int64), and the constant scalar to fill with where it is not 0. */
@@ -269,14 +269,14 @@ function alongAndAcross(data: Value, indices: Value, axis: number, inputs: reado
   axisOf(axis, data.shape.length, inputs);
 }
 
-/** What both convolutions need: known sizes, and how far each kernel axis reaches over the input. */
+/** What both convolutions need: known channels and kernels, and how far each kernel axis reaches over the input. */
 function convolved(
   inputs: readonly Value[],
   { strides, pads, dilations }: ConvAttrs,
   kernel: string,
 ): {
   readonly batch: Dim;
-  readonly sizes: readonly number[];
+  readonly sizes: readonly Dim[];
   readonly weight: readonly number[];
   readonly spans: readonly number[];
 } {
@@ -291,10 +291,10 @@ function convolved(
     (dilations ?? strides).length !== rank
   )
     fail(`x [b, c, ...space], ${kernel}, ${rank} strides, ${2 * rank} pads`, inputs);
-  if (![...x.slice(1), ...w].every((size) => typeof size === 'number')) fail('known sizes but for the batch', inputs);
+  if (![x[1], ...w].every((size) => typeof size === 'number')) fail('known channels and kernels', inputs);
   const weight = w as readonly number[];
   const spans = weight.slice(2).map((k, i) => (dilations?.[i] ?? 1) * (k - 1) + 1);
-  return { batch: x[0]!, sizes: x.slice(2) as readonly number[], weight, spans };
+  return { batch: x[0]!, sizes: x.slice(2), weight, spans };
 }
 
 function checkBias(inputs: readonly Value[], m: number): void {
@@ -438,6 +438,8 @@ export const ops: { readonly [O in OpName]: OpRule<OpAttrs[O]> } = {
           cut[at] = end;
         } else if (typeof size === 'number' && start >= 0 && start < end && end <= size)
           cut[at] = Math.ceil((end - start) / step);
+        // From the end of an open axis: the caller answers for it being long enough.
+        else if (typeof size === 'string' && start >= 0 && end < 0 && step === 1) cut[at] = sumOf([size, end - start]);
         else fail(`0 <= start < end <= ${String(size)} along axis ${at}, not ${start} and ${end}`, inputs);
       });
       return [{ dtype, shape: cut }];
@@ -615,7 +617,13 @@ export const ops: { readonly [O in OpName]: OpRule<OpAttrs[O]> } = {
         fail(`${group} groups of ${perGroup} channels`, inputs);
       checkBias(inputs, m);
       const space = spans.map((span, i) => {
-        const padded = sizes[i]! + pads[i]! + pads[spans.length + i]!;
+        const [size, around] = [sizes[i]!, pads[i]! + pads[spans.length + i]!];
+        // How many windows fit hangs on the size, unless the stride divides it; the caller answers for there being one at all.
+        if (typeof size === 'string') {
+          const whole = quotientOf(size, strides[i]!) ?? fail('a known size, or a stride that divides it', inputs);
+          return sumOf([whole, Math.floor((around - span) / strides[i]!) + 1]);
+        }
+        const padded = size + around;
         if (padded < span) fail(`at least ${span} values along axis ${2 + i}, padding included`, inputs);
         return Math.floor((padded - span) / strides[i]!) + 1;
       });
@@ -631,8 +639,9 @@ export const ops: { readonly [O in OpName]: OpRule<OpAttrs[O]> } = {
       if (c !== inputs[0]!.shape[1] || c % group !== 0) fail(`${group} groups of ${c} channels`, inputs);
       checkBias(inputs, perGroup * group);
       if (extra.length !== spans.length) fail(`${spans.length} output paddings`, inputs);
+      if (sizes.some((size) => typeof size === 'string')) fail('known sizes but for the batch', inputs);
       const space = spans.map((span, i) => {
-        const size = (sizes[i]! - 1) * strides[i]! + span + extra[i]! - pads[i]! - pads[spans.length + i]!;
+        const size = ((sizes[i] as number) - 1) * strides[i]! + span + extra[i]! - pads[i]! - pads[spans.length + i]!;
         return size > 0
           ? size
           : fail(`more than ${size} values along axis ${2 + i} after the padding is cut off`, inputs);

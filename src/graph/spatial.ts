@@ -203,7 +203,7 @@ export function regionSamples(
 }
 
 /** The two pixels beside a place on an axis of n, with their shares; none count more than one pixel outside. */
-function ends(place: number, n: number): readonly (readonly [pixel: number, share: number])[] {
+export function ends(place: number, n: number): readonly (readonly [pixel: number, share: number])[] {
   if (!(place >= -1 && place <= n)) {
     return [
       [0, 0],

@@ -91,11 +91,15 @@ export const quickGelu = ruleOf<OpAttrs['QuickGelu']>((g, dz, { inputs: [x], z, 
   return [op.mul(g, dz, slope)];
 });
 
-/** c + x exp(-x^2 / 2) / sqrt(2 pi) with c = (1 + erf(x / sqrt 2)) / 2, worked out again: kept, it would be one more tensor a layer. */
+/**
+ * With u = x / sqrt 2: (1 + erf(u)) / 2 + u exp(-u^2) / sqrt(pi), worked out again: kept, it would be one more tensor a layer. Each operation
+ * is a pass over memory, so exp(u^2) divides, and spares a change of sign; where it is infinite, the quotient is 0, as it should be.
+ */
 export const gelu = ruleOf<NoAttrs>((g, dz, { inputs: [x] }) => {
-  const c = times(g, op.add(g, op.erf(g, times(g, x!, Math.SQRT1_2)), scalarLike(g, 1, x!)), 0.5);
-  const density = times(g, op.exp(g, times(g, op.mul(g, x!, x!), -0.5)), 1 / Math.sqrt(2 * Math.PI));
-  return [op.mul(g, dz, op.add(g, c, op.mul(g, x!, density)))];
+  const u = times(g, x!, Math.SQRT1_2);
+  const bend = times(g, op.div(g, u, op.exp(g, op.mul(g, u, u))), 2 / Math.sqrt(Math.PI));
+  const twice = op.add(g, op.add(g, op.erf(g, u), scalarLike(g, 1, x!)), bend);
+  return [op.mul(g, op.mul(g, dz, scalarLike(g, 0.5, dz)), twice)];
 });
 
 /** With k = sqrt(2 / pi), t = tanh(k (x + 0.044715 x^3)): (1 + t) / 2 + x (1 - t^2) k (1 + 0.134145 x^2) / 2. */

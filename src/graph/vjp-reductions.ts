@@ -3,7 +3,7 @@ import { shapeText } from '../tensor.js';
 import type { GraphBuilder } from './builder.js';
 import * as op from './layers.js';
 import type { OpAttrs, Value, Vjp } from './ops.js';
-import { expandLike, fit, integersIn, positive, ruleOf, scalarLike, shaped } from './vjp.js';
+import { expandLike, fit, integersIn, isFixed, madeBy, positive, ruleOf, scalarLike, shaped } from './vjp.js';
 
 /** Derivative rules of sums over axes, and of what normalises by them. */
 
@@ -62,10 +62,25 @@ export const logSumExp = ruleOf<Reduction>((g, dz, { inputs: [x], z, attrs: { ax
   op.mul(g, op.exp(g, op.sub(g, x!, kept(g, z, x!, axes))), kept(g, dz, x!, axes)),
 ]);
 
+/** z (dz - sum(z dz)). */
 export const softmax = ruleOf<OpAttrs['Softmax']>((g, dz, { z, attrs: { axis } }) => {
+  const dot = dotOfMixed(g, dz, z, positive(axis, z.shape.length));
+  if (dot !== undefined) return [op.mul(g, z, op.sub(g, dz, dot))];
   const weighted = op.mul(g, dz, z);
   return [op.sub(g, weighted, op.mul(g, z, op.sum(g, weighted, [axis], 1)))];
 });
+
+/**
+ * sum(z dz) over the last axis where z are the weights of attention: y = z v, dz = dy v', and so the sum is that of y dy, over d values
+ * a head instead of one a token. Source: Dao et al., "FlashAttention", 2022, section 3.1. Undefined elsewhere.
+ */
+function dotOfMixed(g: GraphBuilder, dz: Value, z: Value, axis: number): Value | undefined {
+  const [dy, flippedV] = madeBy(g, dz, 'MatMul')?.inputs ?? [];
+  const [v] = (flippedV && madeBy(g, flippedV, 'Transpose')?.inputs) ?? [];
+  const mixing = g.nodes.find(({ op: name, inputs: [a, b] }) => name === 'MatMul' && a === z && b === v);
+  if (dy === undefined || mixing === undefined || axis !== z.shape.length - 1) return undefined;
+  return op.sum(g, op.mul(g, dy, mixing.outputs[0]!), [axis], 1);
+}
 
 export const logSoftmax = ruleOf<OpAttrs['LogSoftmax']>((g, dz, { z, attrs: { axis } }) => [
   op.sub(g, dz, op.mul(g, op.exp(g, z), op.sum(g, dz, [axis], 1))),
@@ -76,14 +91,26 @@ export const cumSum = ruleOf<OpAttrs['CumSum']>((g, dz, { inputs: [, axis], attr
   undefined,
 ]);
 
-/** With n = (x - mean) inv and h = dz gamma: inv (h - mean(h) - n mean(h n)). Mean and inv are further outputs of the forward. */
+/**
+ * With t = x - mean, n = t inv and h = dz gamma: inv (h - mean(h) - n mean(h n)). Mean and inv are further outputs of the forward. What
+ * is summed over a row or a column is a product with a vector, so that it needs no pass over memory of its own.
+ */
 export const layerNormalization: Vjp<OpAttrs['LayerNormalization']> = (g, node, [dz]) => {
   const [x, gamma, beta] = node.inputs;
   const [, average, inverse] = g.allOutputs(node);
-  const last = [x!.shape.length - 1];
-  const normal = op.mul(g, op.sub(g, x!, average!), inverse!);
-  const h = op.mul(g, dz!, gamma!);
-  const centred = op.sub(g, h, op.mean(g, h, last, 1));
-  const along = op.mul(g, normal, op.mean(g, op.mul(g, h, normal), last, 1));
-  return [op.mul(g, op.sub(g, centred, along), inverse!), fit(g, op.mul(g, dz!, normal), gamma!), fit(g, dz!, beta!)];
+  const width = x!.shape.at(-1) as number; // that of gamma
+  const centred = op.sub(g, x!, average!);
+  const weighted = op.mul(g, dz!, centred);
+  const share = op.reshape(g, op.mul(g, gamma!, scalarLike(g, 1 / width, gamma!)), [width, 1]);
+  const along = op.mul(g, op.mul(g, inverse!, inverse!), op.matMul(g, weighted, share));
+  const h = op.sub(g, op.mul(g, dz!, gamma!), op.matMul(g, dz!, share));
+  const dx = op.mul(g, op.sub(g, h, op.mul(g, centred, along)), inverse!);
+  return [dx, normalisedSum(g, weighted, inverse!, gamma!), fit(g, dz!, beta!)];
 };
+
+/** The sum of x inv over all axes but the last, in the shape of `like`. */
+function normalisedSum(g: GraphBuilder, x: Value, inverse: Value, like: Value): Value {
+  if (!isFixed(x.shape)) return fit(g, op.mul(g, x, inverse), like);
+  const width = x.shape.at(-1)!;
+  return op.reshape(g, op.matMul(g, op.reshape(g, inverse, [1, -1]), op.reshape(g, x, [-1, width])), [width]);
+}

@@ -1,9 +1,9 @@
 import { EgolensError } from '../errors.js';
 import { floatToHalf, shapeText, tensor } from '../tensor.js';
 import type { Dim } from '../types.js';
-import type { GraphBuilder } from './builder.js';
+import type { GraphBuilder, GraphNode } from './builder.js';
 import { concat, expand, integers, one, reshape, sum } from './layers.js';
-import type { Applied, Value, Vjp } from './ops.js';
+import type { Applied, OpName, Value, Vjp } from './ops.js';
 
 /** What derivative rules are written with. Names in rules: x, y, … inputs, z the output, dz the gradient of the loss by z. */
 
@@ -81,6 +81,14 @@ export function fixedSizes(x: Value, why: string): readonly number[] {
     },
   );
 }
+
+/** The node that gives x as its first output, if it is of this operation. */
+export function madeBy<O extends OpName>(g: GraphBuilder, x: Value, op: O): GraphNode<O> | undefined {
+  const node = g.nodes.findLast(({ outputs }) => outputs[0] === x);
+  return node !== undefined && isOf(node, op) ? node : undefined;
+}
+
+const isOf = <O extends OpName>(node: GraphNode, op: O): node is GraphNode<O> => node.op === op;
 
 /** The values of a constant int64 input. */
 export const integersIn = (value: Value): readonly number[] => Array.from(value.constant!.data, Number);

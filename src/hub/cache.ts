@@ -19,8 +19,8 @@ export async function installedModels(folder = modelsFolder()): Promise<string[]
     .sort();
 }
 
-/** The embedded model that runs when none is named; its name says what it is. */
-export const defaultModelName = 'videomae-nano-untrained';
+/** The embedded model that runs when none is named. It was trained on Tabletop (docs/default-encoder.md). */
+export const defaultModelName = 'videomae-nano';
 
 /** Folder of the models that come with the program; published with it (package.json `files`). */
 export const embeddedModels = join(packageRoot, 'fixtures', 'models');

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { assertValid } from '../check.js';
-import { asEgolensError, EgolensError } from '../errors.js';
+import { asEgolensError, EgolensError, type ErrorCode } from '../errors.js';
 import type { ClockJson } from '../features/meta.js';
 import { pathExists, readSmallFile, sha256, sha256File } from '../files.js';
 import type { JsonValue } from '../json.js';
@@ -82,6 +82,18 @@ export interface ModelManifest {
   readonly digest: string;
   /** Of heads only. */
   readonly head?: HeadInfo;
+}
+
+/** What to say before labels or scores of a model are believed; undefined for a model that learned from real videos. */
+export function doubtOf({
+  id,
+  manifest,
+}: Pick<ModelFolder, 'id' | 'manifest'>): { readonly code: ErrorCode; readonly text: string } | undefined {
+  if (manifest.trained === 'untrained')
+    return { code: 'model.untrained', text: `${id} has learned nothing: what it gives means nothing` };
+  if (manifest.trained === 'tabletop')
+    return { code: 'model.tabletop', text: `${id} knows Tabletop, a drawn world: on other videos it means little` };
+  return undefined;
 }
 
 /** Files without which a model cannot run; all others depend on its kind. */

@@ -7,8 +7,9 @@ import type { Value } from '../graph/ops.js';
 import type { JsonValue } from '../json.js';
 import type { Random } from '../random.js';
 import { sizeOf, tensor } from '../tensor.js';
-import type { AnyTensor, FeatureClock, ScoredTask, StateDict, Tensor } from '../types.js';
+import type { AnyTensor, FeatureClock, ScoredTask, Seconds, StateDict, Tensor } from '../types.js';
 import type { PortInfo } from './folder.js';
+import type { Forecast } from './forecasts.js';
 import type { KeyShapes } from './spec.js';
 
 /** A task that a head serves (files.md 7). */
@@ -19,6 +20,8 @@ export interface HeadFamily {
   readonly name: string;
   readonly task: HeadTask;
   readonly summary: string;
+  /** Where its checkpoints keep the weights that count, when that is not the usual place. */
+  readonly weightsKeys?: readonly string[];
   /** Keys of the official checkpoint, or third-party spellings of them -> the graph's parameters; others come back as they are. */
   official(tensors: StateDict): StateDict;
   /** What configuration the official keys and shapes of a checkpoint imply. */
@@ -53,6 +56,13 @@ export interface Head {
   forward(g: GraphBuilder, inputs: Readonly<Record<string, Value>>): Readonly<Record<string, Value>>;
   /** What training makes small, over the outputs; it declares the targets as inputs of the graph. Absent: not trained here. */
   loss?(g: GraphBuilder, outputs: Readonly<Record<string, Value>>): HeadLoss;
+  /** `mean`: it sees nothing of the rows of an item but their mean, which may as well be taken before. */
+  readonly pooling?: 'mean';
+  /** Values of the parameters that hold statistics of the training features: mean and variance of each column. */
+  statistics?(
+    mean: Float32Array<ArrayBuffer>,
+    variance: Float32Array<ArrayBuffer>,
+  ): Readonly<Record<string, Float32Array<ArrayBuffer>>>;
   /** Parameters that training leaves alone, as statistics of the features are. */
   isFrozen?(parameter: string): boolean;
   /** Values before training. Absent: `initialValues`. */
@@ -83,6 +93,8 @@ export interface DecodeContext {
   readonly options: Readonly<Record<string, JsonValue>>;
   /** Of the features; null where nothing tells it. */
   readonly clock: FeatureClock | null;
+  /** Seconds of each item, which predictions are cut to; absent: to the end of its last row. */
+  readonly durations?: readonly Seconds[];
 }
 
 /** A class of an item, by falling score. */
@@ -95,8 +107,26 @@ export interface ClassPrediction {
   readonly logit: number;
 }
 
+/** An answer to a question: a span of the clip in seconds, by falling score. */
+export interface SpanAnswer {
+  readonly task: 'nlq';
+  readonly start: Seconds;
+  readonly end: Seconds;
+  readonly score: number;
+}
+
+/** A moment of a class in seconds of its item, by falling score. */
+export interface MomentPrediction {
+  readonly task: 'mq';
+  readonly start: Seconds;
+  readonly end: Seconds;
+  readonly label: string;
+  readonly labelId: number;
+  readonly score: number;
+}
+
 /** What heads predict; a new task is one more arm. */
-export type HeadPrediction = ClassPrediction;
+export type HeadPrediction = ClassPrediction | Forecast | SpanAnswer | MomentPrediction;
 
 /** The inference graph of a head: parameters are stored beside it. */
 export function headGraph(head: Head): Graph {

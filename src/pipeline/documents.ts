@@ -3,6 +3,7 @@ import { EgolensError } from '../errors.js';
 import { openFileSource } from '../files.js';
 import { readJson, type JsonReadOptions } from '../json-reader.js';
 import type { ByteSource, Challenge, JsonDocument, ScoredTask } from '../types.js';
+import { parseCsv } from './csv.js';
 import { unpacked } from './json-files.js';
 
 /** Up to this size the text stays in memory beside the values, so that an error can name its line. */
@@ -31,9 +32,10 @@ export function recordSchemaOf(value: unknown): RecordSchema | undefined {
   return typeof schema === 'string' && Object.hasOwn(recordTasks, schema) ? (schema as RecordSchema) : undefined;
 }
 
-/** A JSON file, or a list of the records in an NDJSON file; lines are those of the file. */
+/** A JSON file, or a list of the records in an NDJSON or CSV file; lines are those of the file. */
 export async function readDocument(path: string, options: JsonReadOptions = {}): Promise<JsonDocument> {
   await using file = await openFileSource(path);
+  if (/\.csv$/i.test(path)) return parseCsv(path, new TextDecoder().decode(await file.read(0, file.size)));
   const magic = await file.read(0, Math.min(2, file.size));
   const source = magic[0] === 0x1f && magic[1] === 0x8b ? await unpacked(path) : file;
   const list = (await isLines(source)) ? await listOfLines(source) : source;

@@ -24,7 +24,9 @@ interface Extracted {
   readonly summary: ExtractSummary;
 }
 
+// Its windows are short and cost little.
 const plain: ExtractFlags = {
+  model: 'videomae-nano-untrained',
   output: '',
   pool: 'mean',
   level: 'clip',

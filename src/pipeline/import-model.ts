@@ -1,9 +1,9 @@
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { assertValid } from '../check.js';
 import { EgolensError } from '../errors.js';
 import { removeDeadTemporaries } from '../features/locks.js';
-import { makeFolder, pathExists, readSmallFile, sha256, temporaryName } from '../files.js';
+import { makeFolder, readSmallFile, sha256, temporaryName } from '../files.js';
 import { modelsFolder } from '../hub/cache.js';
 import type { JsonValue } from '../json.js';
 import { type ModelManifest, type SourceFile } from '../models/folder.js';
@@ -13,6 +13,7 @@ import type { Preset, Progress } from '../types.js';
 import { readConfig, readJsonObject } from './import-config.js';
 import { configure, openSources, sourceRecord, type ImportSources } from './import-sources.js';
 import { labelList } from './label-lists.js';
+import { checkedName, defaultName, refuseExisting, replaceFolder } from './model-folders.js';
 import {
   computeProbe,
   describeFolder,
@@ -195,38 +196,4 @@ async function checkedLabels(nameOrPath: string, { classes, text, family }: Mode
     );
   }
   return list as unknown as JsonValue; // parsed JSON; interfaces lack the index signature that would let the compiler see it
-}
-
-function defaultName(file: string): string {
-  return (
-    basename(file)
-      .replace(/\.[^.]+$/, '')
-      .replaceAll(/[^\w.-]+/g, '-') || 'model'
-  );
-}
-
-/** A name becomes part of paths and of `name@digest`. */
-function checkedName(name: string): string {
-  if (/^\w[\w.-]{0,99}$/.test(name)) return name;
-  throw new EgolensError('usage.flag', `--name \`${name}\`: expected letters, digits, \`.\`, \`_\` and \`-\``);
-}
-
-async function refuseExisting(folder: string, force: boolean): Promise<void> {
-  if (!force && (await pathExists(folder))) {
-    throw new EgolensError('output.exists', `\`${folder}\`: exists already`, { try: '`--force` replaces it' });
-  }
-  if (force && (await pathExists(folder)) && !(await pathExists(join(folder, 'model.json')))) {
-    throw new EgolensError('output.exists', `\`${folder}\`: exists and is no model folder, so it is not replaced`);
-  }
-}
-
-async function replaceFolder(work: string, folder: string): Promise<void> {
-  if (await pathExists(folder)) {
-    const old = `${work}.old`;
-    await rename(folder, old);
-    await rename(work, folder);
-    await rm(old, { recursive: true, force: true });
-  } else {
-    await rename(work, folder);
-  }
 }

@@ -218,7 +218,10 @@ function withLookalike(error: unknown, { main, parts }: ImportSources): unknown 
 }
 
 /** What model.json records of a checkpoint: name, size, digest, and where its weights stood. */
-export async function sourceRecord({ path, checkpoint }: Opened): Promise<CheckpointSource> {
+export async function sourceRecord({
+  path,
+  checkpoint,
+}: Pick<Opened, 'path' | 'checkpoint'>): Promise<CheckpointSource> {
   const { container, weightsKey, prefix } = checkpoint;
   await using source = await openFileSource(path);
   return {

@@ -7,11 +7,21 @@ import { readOnnx, type OnnxSummary } from '../graph/onnx.js';
 import { graphText } from '../graph/print.js';
 import { embeddedModels, findModel, installedModels } from '../hub/cache.js';
 import { float, type Float, type JsonValue } from '../json.js';
-import { openModelFolder, verifyFiles, type ModelFolder, type ModelManifest } from '../models/folder.js';
+import type { HeadFamily } from '../models/head.js';
+import { isHead } from '../models/head-folder.js';
+import {
+  openModelFolder,
+  openStoredModel,
+  verifyFiles,
+  type ModelManifest,
+  type StoredModel,
+} from '../models/folder.js';
 import { families, familyOf } from '../models/index.js';
+import { chooseProvider } from '../runtime/providers.js';
 import { shapeText } from '../tensor.js';
 import type { Progress, Tensor } from '../types.js';
 import type { CheckResult } from './doctor.js';
+import { runHeadProbe } from './head-writer.js';
 import { graphsOf } from './model-writer.js';
 import { openModelSession, probeError, readProbe, runProbe } from './probe.js';
 
@@ -29,7 +39,8 @@ export type InstalledRecord = {
   readonly trained: string;
   readonly licence: { readonly code: string; readonly weights: string };
   readonly precision: string;
-  readonly preset: string;
+  /** Null for a head. */
+  readonly preset: string | null;
   readonly bytes: number;
   readonly path: string;
 };
@@ -51,7 +62,9 @@ export async function listModels(): Promise<ListedModel[]> {
 }
 
 async function describeModel(folder: string, place: InstalledRecord['place']): Promise<InstalledRecord> {
-  const { id, manifest, preset } = await openModelFolder(folder);
+  const stored = await openStoredModel(folder);
+  const { id, manifest } = stored;
+  const preset = isHead(stored) ? undefined : (await openModelFolder(folder)).preset;
   const sizes = await Promise.all(
     Object.keys(manifest.files).map(async (path) => (await stat(join(folder, path))).size),
   );
@@ -61,11 +74,11 @@ async function describeModel(folder: string, place: InstalledRecord['place']): P
     place,
     kind: manifest.kind,
     family: manifest.family,
-    parity: familyOf(manifest.family).family.parity ?? null,
+    parity: isHead(stored) ? null : (familyOf(manifest.family).family.parity ?? null),
     trained: manifest.trained,
     licence: { code: manifest.licence.code, weights: manifest.licence.weights },
     precision: manifest.precision,
-    preset: `${preset.name}@${preset.version}`,
+    preset: preset === undefined ? null : `${preset.name}@${preset.version}`,
     bytes: sizes.reduce((sum, size) => sum + size, 0),
     path: folder,
   };
@@ -80,15 +93,17 @@ export type ArchitectureRecord = {
   readonly config: Readonly<Record<string, JsonValue>>;
 };
 
-/** What `--arch` takes: each family, then its known sizes. */
-export function listArchitectures(): ArchitectureRecord[] {
-  return families.flatMap(({ name: family, summary, sizes }) => [
+/** What `--arch` takes: each family, then its known sizes; then the families of heads. */
+export function listArchitectures(heads: readonly Pick<HeadFamily, 'name' | 'summary'>[]): ArchitectureRecord[] {
+  const encoders: ArchitectureRecord[] = families.flatMap(({ name: family, summary, sizes }) => [
     { schema: 'egolens.architecture/1', name: family, family, summary, config: {} },
     ...Object.entries(sizes).map(([name, config]) => {
       const text = `known size of ${family}`;
       return { schema: 'egolens.architecture/1', name, family, summary: text, config } as const;
     }),
   ]);
+  const schema = 'egolens.architecture/1' as const;
+  return [...encoders, ...heads.map(({ name, summary }) => ({ schema, name, family: name, summary, config: {} }))];
 }
 
 // ---- inspect -----------------------------------------------------------------------------------------------------
@@ -116,7 +131,7 @@ const maxOnnxBytes = 2 ** 31;
 export async function inspectModel(path: string): Promise<Inspection> {
   const info = await stat(path).catch(() => undefined);
   const folder = info === undefined ? await findModel(path).catch(() => undefined) : path;
-  if (folder !== undefined && info?.isFile() !== true) return inspectFolder(await openModelFolder(folder));
+  if (folder !== undefined && info?.isFile() !== true) return await inspectFolder(await openStoredModel(folder));
   if (path.toLowerCase().endsWith('.onnx')) {
     const summary = readOnnx(await readSmallFile(path, maxOnnxBytes), path);
     return { kind: 'onnx', records: [onnxRow(path, summary)], notes: [] };
@@ -146,12 +161,18 @@ export async function inspectModel(path: string): Promise<Inspection> {
   };
 }
 
-function inspectFolder({ manifest, preset }: ModelFolder): Inspection {
+async function inspectFolder(stored: StoredModel): Promise<Inspection> {
+  const { manifest } = stored;
   const { left } = manifest.source;
+  const notes: string[] = [];
+  if (!isHead(stored)) {
+    const { preset } = await openModelFolder(stored.folder);
+    notes.push(`preset ${preset.name}@${preset.version}`);
+  }
   return {
     kind: 'model',
     records: [manifestRow(manifest)],
-    notes: [`preset ${preset.name}@${preset.version}`, ...left.map(({ key, why }) => `left: \`${key}\` (${why})`)],
+    notes: [...notes, ...left.map(({ key, why }) => `left: \`${key}\` (${why})`)],
   };
 }
 
@@ -244,14 +265,19 @@ export async function* verifyModels(names: readonly string[], options: VerifyOpt
 }
 
 async function verifyModel(input: string, options: VerifyOptions): Promise<Verification> {
-  const model = await openModelFolder(await findModel(input));
+  const model = await openStoredModel(await findModel(input));
   options.progress.note(`${model.id}: digests`);
   await verifyFiles(model);
   options.progress.note(`${model.id}: probe`);
-  await using session = await openModelSession(model, options);
-  const computed = await recomputed(model, () => runProbe(model, session, options));
+  const choice = await chooseProvider(options.device, options.signal);
+  const computed = await recomputed(model, async () => {
+    if (isHead(model)) return await runHeadProbe(model, { ...options, device: choice });
+    const encoder = await openModelFolder(model.folder);
+    await using session = await openModelSession(encoder, { ...options, device: choice });
+    return await runProbe(encoder, session, options);
+  });
   // The bounds of files.md 4: another device adds in another order, half and int8 round.
-  const limit = session.provider === 'cpu' && model.manifest.precision === 'fp32' ? 1e-4 : 1e-2;
+  const limit = choice.provider === 'cpu' && model.manifest.precision === 'fp32' ? 1e-4 : 1e-2;
   const outputs: Record<string, VerifiedRecord['outputs'][string]> = {};
   const wrong: string[] = [];
   for (const [name, value] of Object.entries(computed)) {
@@ -271,8 +297,8 @@ async function verifyModel(input: string, options: VerifyOptions): Promise<Verif
     input,
     model: model.id,
     files: Object.keys(model.manifest.files).length,
-    provider: session.provider,
-    device: session.device,
+    provider: choice.provider,
+    device: choice.device,
     limit: float(limit),
     ok: wrong.length === 0,
     outputs,
@@ -280,7 +306,7 @@ async function verifyModel(input: string, options: VerifyOptions): Promise<Verif
   if (wrong.length === 0) return { input, record };
   const error = new EgolensError(
     'model.probe',
-    `${model.id} on ${session.device}: off from the stored probe: ${wrong.join(', ')}; expected at most ${limit} of the largest value`,
+    `${model.id} on ${choice.device}: off from the stored probe: ${wrong.join(', ')}; expected at most ${limit} of the largest value`,
     { input, try: 'import the model again, or `egolens doctor --gpu` where the device is a GPU' },
   );
   return { input, record, error };
@@ -288,7 +314,7 @@ async function verifyModel(input: string, options: VerifyOptions): Promise<Verif
 
 /** NaN out of a model that import found finite is the model's fault, not the data's. */
 async function recomputed(
-  model: ModelFolder,
+  model: StoredModel,
   run: () => Promise<Record<string, Tensor<'float32'>>>,
 ): Promise<Record<string, Tensor<'float32'>>> {
   try {
@@ -310,7 +336,7 @@ export async function modelChecks(signal: AbortSignal): Promise<CheckResult[]> {
     signal.throwIfAborted();
     const name = `model ${basename(folder)}`;
     try {
-      const model = await openModelFolder(folder);
+      const model = await openStoredModel(folder);
       await verifyFiles(model);
       results.push({ name, status: 'ok', cause: `${Object.keys(model.manifest.files).length} files as recorded` });
     } catch (error) {

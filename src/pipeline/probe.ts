@@ -102,7 +102,7 @@ export async function runProbe(
 }
 
 /** A stored array of the probe: `input`, or the name of an array or output. */
-export async function readProbe(model: ModelFolder, name: string): Promise<AnyTensor> {
+export async function readProbe(model: Pick<ModelFolder, 'folder'>, name: string): Promise<AnyTensor> {
   await using source = await openFileSource(join(model.folder, 'probe', `${name}.npy`));
   return (await readNpy(source)).tensor;
 }

@@ -75,7 +75,8 @@ export async function recognizeDefaults(flags: RecognizeFlags) {
   };
 }
 
-function parseScore(text: string): number {
+/** A score from 0 to 1. @throws EgolensError usage.flag */
+export function parseScore(text: string): number {
   const score = /^(?:\d+\.?\d*|\.\d+)(?:e-?\d+)?$/i.test(text) ? Number(text) : NaN;
   if (score >= 0 && score <= 1) return score;
   throw new EgolensError('usage.flag', `--min-score: expected a number from 0 to 1, found \`${text}\``);

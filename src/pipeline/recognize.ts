@@ -3,7 +3,7 @@ import { sha256 } from '../files.js';
 import { planNames, videoIdentity, type TimeBase, type VideoIdentity } from '../features/store.js';
 import { findModel } from '../hub/cache.js';
 import { canonicalText, float, type Float } from '../json.js';
-import { openModelFolder, type ModelFolder } from '../models/folder.js';
+import { doubtOf, openModelFolder, type ModelFolder } from '../models/folder.js';
 import { chooseProvider } from '../runtime/providers.js';
 import type { Session } from '../runtime/session.js';
 import { rationalNumber } from '../time.js';
@@ -95,6 +95,8 @@ export type LabelRecord = {
   readonly of: TimeBase;
   readonly start: Float;
   readonly end: Float;
+  /** Which of the kinds of classes of a head; absent where there is one. */
+  readonly kind?: 'verb' | 'noun';
   readonly label: string;
   readonly label_id: number;
   readonly score: Float;
@@ -177,8 +179,8 @@ export async function* recognize(
   const { trained } = model.manifest;
   options.progress.note(`${model.id} (${trained}) on ${choice.device}${choice.why === '' ? '' : `: ${choice.why}`}`);
   options.progress.detail?.(presetDetail(preset));
-  if (trained === 'untrained')
-    options.progress.warn('model.untrained', `${model.id} has learned nothing: its labels and scores mean nothing`);
+  const doubt = doubtOf(model);
+  if (doubt) options.progress.warn(doubt.code, doubt.text);
   const classes: Classes =
     options.classes.kind === 'trained'
       ? { names: listed!, output: 'logits', fusion: preset.sampling.fusion, logitsOf: (row) => row, key: listed }

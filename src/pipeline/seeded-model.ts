@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { writeSafetensors, type SafetensorsEntry } from '../checkpoint/safetensors.js';
-import { defaultModelName } from '../hub/cache.js';
 import type { JsonValue } from '../json.js';
 import { mergedConfig } from '../models/config.js';
 import { familyOf } from '../models/index.js';
@@ -29,9 +28,9 @@ export interface SeededModel {
   readonly tokenizer?: string;
 }
 
-/** The embedded default: VideoMAE in small, so that every command works before a checkpoint is imported. */
-export const defaultSeededModel: SeededModel = {
-  name: defaultModelName,
+/** VideoMAE in small with random weights: what a trained encoder is measured against, and quick to run in tests. */
+export const untrainedNano: SeededModel = {
+  name: 'videomae-nano-untrained',
   config: { img_size: 96, patch_size: 16, all_frames: 16, embed_dim: 64, depth: 2, num_heads: 2, num_classes: 0 },
   preset: readPreset('nano-16x2'),
   seed: 0,

@@ -3,6 +3,7 @@
  * alone, with a white ground, so that a viewer, a browser and a page show the same.
  */
 import type { Curve, Score } from '../types.js';
+import { axes, axisOf, colours, dashes, document, fixed, scaled, shortened, text, tickText, width } from './svg.js';
 
 /** One file. */
 export interface Plot {
@@ -11,27 +12,11 @@ export interface Plot {
   readonly svg: string;
 }
 
-const width = 720;
 const height = 460;
 const margin = { left: 70, right: 20, top: 54, bottom: 56 };
 /** More lines than this are not told apart: the best ones by the mean of their values are drawn. */
 const mostLines = 10;
 const mostBars = 120;
-const font = 'font-family="Helvetica, Arial, sans-serif"';
-/** Okabe and Ito's colours, which people with colour blindness tell apart, then darker ones of them; dashes tell lines apart in grey. */
-const colours = [
-  '#0072b2',
-  '#d55e00',
-  '#009e73',
-  '#cc79a7',
-  '#56b4e9',
-  '#e69f00',
-  '#333333',
-  '#7a4fa3',
-  '#8c6d31',
-  '#a50f15',
-] as const;
-const dashes = ['', '7 3', '2 3', '9 3 2 3'] as const;
 
 /** One file for each pair of axes among the curves, one for each metric by class. */
 export function plotsOf(title: string, curves: readonly Curve[], perClass: readonly Score[]): Plot[] {
@@ -97,7 +82,8 @@ function curvePlot(title: string, all: readonly Curve[]): string {
   const bottom = height - margin.bottom;
   const toX = (value: number): number => scaled(value, xAxis, margin.left, width - margin.right);
   const toY = (value: number): number => scaled(value, yAxis, bottom, margin.top);
-  const parts = [axes(xAxis, yAxis, x, y, toX, toY)];
+  const box = { left: margin.left, right: width - margin.right, top: margin.top, bottom };
+  const parts = [axes(box, { axis: xAxis, name: x, at: toX }, { axis: yAxis, name: y, at: toY })];
   lines.forEach(({ points }, i) => {
     const colour = colours[i % colours.length]!;
     const path = points.map(([px, py]) => `${fixed(toX(px))},${fixed(toY(py))}`).join(' ');
@@ -167,107 +153,4 @@ function barPlot(title: string, scores: readonly Score[]): string {
     undefinedCount > 0 ? `${undefinedCount} classes have no number` : '',
   ];
   return document(title, subtitle.filter((part) => part !== '').join('; '), bottom + 50, parts);
-}
-
-interface Axis {
-  readonly low: number;
-  readonly high: number;
-  readonly ticks: readonly number[];
-}
-
-/** Round steps around the values; from 0 where `fromZero`, and up to 1 where they are shares. */
-function axisOf(values: readonly number[], fromZero: boolean): Axis {
-  let low = values.reduce((least, value) => Math.min(least, value), Infinity);
-  let high = values.reduce((most, value) => Math.max(most, value), -Infinity);
-  if (values.length === 0) [low, high] = [0, 1];
-  if (fromZero && low > 0) low = 0;
-  if (fromZero && low === 0 && high <= 1 && high > 0.35) high = 1;
-  if (low === high) high = low + 1;
-  const rough = (high - low) / 6;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= rough * 0.999)!;
-  const [first, last] = [Math.floor(low / step + 1e-9), Math.ceil(high / step - 1e-9)];
-  const ticks = Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
-  return { low: ticks[0]!, high: ticks.at(-1)!, ticks };
-}
-
-function scaled(value: number, { low, high }: Axis, from: number, to: number): number {
-  return from + ((value - low) / (high - low)) * (to - from);
-}
-
-function axes(
-  xAxis: Axis,
-  yAxis: Axis,
-  x: string,
-  y: string,
-  toX: (value: number) => number,
-  toY: (value: number) => number,
-): string {
-  const [right, bottom] = [width - margin.right, height - margin.bottom];
-  return [
-    ...xAxis.ticks.flatMap((tick) => {
-      const at = fixed(toX(tick));
-      return [
-        `<line x1="${at}" y1="${margin.top}" x2="${at}" y2="${bottom}" stroke="#eeeeee"/>`,
-        text(toX(tick), bottom + 18, tickText(tick), 12, 'middle'),
-      ];
-    }),
-    ...yAxis.ticks.flatMap((tick) => {
-      const at = fixed(toY(tick));
-      return [
-        `<line x1="${margin.left}" y1="${at}" x2="${right}" y2="${at}" stroke="#dddddd"/>`,
-        text(margin.left - 8, toY(tick) + 4, tickText(tick), 12, 'end'),
-      ];
-    }),
-    `<path d="M${margin.left} ${margin.top}V${bottom}H${right}" fill="none" stroke="#333333"/>`,
-    text((margin.left + right) / 2, bottom + 40, x, 13, 'middle'),
-    `<text x="18" y="${(margin.top + bottom) / 2}" font-size="13" ${font} text-anchor="middle" transform="rotate(-90 18 ${(margin.top + bottom) / 2})">${escaped(y)}</text>`,
-  ].join('\n');
-}
-
-function document(title: string, subtitle: string, total: number, parts: readonly string[]): string {
-  return `${[
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${total}" viewBox="0 0 ${width} ${total}">`,
-    `<title>${escaped(title)}</title>`,
-    `<rect width="${width}" height="${total}" fill="#ffffff"/>`,
-    text(20, 20, shortened(title, 96), 14),
-    ...(subtitle === '' ? [] : [text(20, 37, subtitle, 11)]),
-    ...parts,
-    '</svg>',
-  ].join('\n')}\n`;
-}
-
-function text(
-  x: number,
-  y: number,
-  content: string,
-  size: number,
-  anchor: 'start' | 'middle' | 'end' = 'start',
-): string {
-  const place = anchor === 'start' ? '' : ` text-anchor="${anchor}"`;
-  return `<text x="${fixed(x)}" y="${fixed(y)}" font-size="${size}" ${font}${place}>${escaped(content)}</text>`;
-}
-
-/** Two decimals: what a screen shows, and the same digits everywhere. */
-function fixed(value: number): string {
-  return String(Number(value.toFixed(2)));
-}
-
-function tickText(value: number): string {
-  return String(Number(value.toPrecision(6)));
-}
-
-function shortened(content: string, length: number): string {
-  const characters = Array.from(content);
-  return characters.length <= length ? content : `${characters.slice(0, length - 1).join('')}…`;
-}
-
-/** Names come from strangers' files: no markup, and no character that XML forbids. */
-function escaped(content: string): string {
-  return content
-    .replaceAll(/[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu, '?')
-    .replaceAll('&', '&amp;')
-    .replaceAll('<', '&lt;')
-    .replaceAll('>', '&gt;')
-    .replaceAll('"', '&quot;');
 }

@@ -26,12 +26,14 @@ export interface TrainingRun {
   readonly fetch: readonly string[];
   /** Output -> the state tensor that it replaces, when every number given back is finite. */
   readonly keep: Readonly<Record<string, string>>;
-  /** What the worker does after a good run, over state tensors; its result is the value `gradient_norm`. */
+  /** What the worker does after a good run, over state tensors. */
   readonly update?: StateUpdate;
 }
 
 /** An update out of gradients that lie in the state. */
 export interface StateUpdate extends HostUpdate {
+  /** The output, among those given back, that is the L2 norm of all gradients. */
+  readonly norm: string;
   readonly tensors: readonly {
     readonly decay: number;
     readonly scale: number;
@@ -51,6 +53,8 @@ export type TrainingRequest =
   | { readonly type: 'read'; readonly names: readonly string[] }
   /** Fills with zeros. */
   | { readonly type: 'clear'; readonly names: readonly string[] }
+  /** State tensors of zeros; new names are added. */
+  | { readonly type: 'zeros'; readonly shapes: Readonly<Record<string, readonly number[]>> }
   | ({ readonly type: 'run' } & TrainingRun);
 
 export type ToTrainingWorker = { readonly id: number; readonly request: TrainingRequest } | { readonly type: 'stop' };

@@ -6,9 +6,9 @@ import { tensor } from '../tensor.js';
 import { openTrainingSession, type TrainingRun } from './training-session.js';
 
 /** next = state + x, twice = 2 next. */
-function counting(): Uint8Array {
+function counting(count = 2): Uint8Array {
   const g = new GraphBuilder('counting', { params: 'inputs' });
-  const next = add(g, g.input('state', 'float32', [2]), g.input('x', 'float32', [2]));
+  const next = add(g, g.input('state', 'float32', [count]), g.input('x', 'float32', [count]));
   g.output('next', next);
   g.output('twice', mul(g, next, scalar(g, 2)));
   const inline = () => tensor('float32', [], new Float32Array(1));
@@ -37,6 +37,29 @@ test('state stays in the worker from run to run', async () => {
   expect(Array.from((await session.read(['state']))['state']!.data)).toEqual([12, 13]);
   await session.clear(['state']);
   expect(Array.from((await session.run(run([1, 2]))).values['twice']!.data)).toEqual([2, 4]);
+});
+
+test('state that outgrows the memory set aside for it keeps its values', async () => {
+  await using session = await open();
+  const count = 100_000;
+  const values = floats(...Array.from({ length: count }, (_, i) => i));
+  await session.open('large', counting(count));
+  await session.write({ state: floats(1, 2), large: values, state2: floats(5, 6) });
+  const request = { graph: 'counting', feeds: { x: floats(1, 1) }, fetch: ['twice'], keep: { next: 'state' } };
+  expect(Array.from((await session.run(request)).values['twice']!.data)).toEqual([4, 6]);
+  expect((await session.read(['large']))['large']!.data[count - 1]).toBe(count - 1);
+  // The run makes the second buffer of the state, and in it the memory grows.
+  await session.write({ state: floats(...Array.from({ length: count }, () => 1)) });
+  const x = floats(...Array.from({ length: count }, (_, i) => i));
+  const { values: found, kept } = await session.run({
+    graph: 'large',
+    feeds: { x },
+    fetch: [],
+    keep: { next: 'state' },
+  });
+  expect([found, kept]).toEqual([{}, true]);
+  expect(Array.from((await session.read(['state']))['state']!.data.slice(-2))).toEqual([count - 1, count]);
+  expect(Array.from((await session.read(['state2']))['state2']!.data)).toEqual([5, 6]);
 });
 
 test('a result that is not finite leaves the state as it was', async () => {

@@ -27,6 +27,8 @@ export interface TrainingSession extends AsyncDisposable {
   write(values: FloatsByName): Promise<void>;
   /** Copies of state tensors. */
   read(names: readonly string[]): Promise<FloatsByName>;
+  /** Sets state tensors to zeros of these shapes; names that are new are added. */
+  zeros(shapes: Readonly<Record<string, readonly number[]>>): Promise<void>;
   /** Fills state tensors with zeros. */
   clear(names: readonly string[]): Promise<void>;
   /**
@@ -65,6 +67,9 @@ export async function openTrainingSession(options: TrainingSessionOptions): Prom
       await link.ask({ type: 'write', values }, buffersOf(values));
     },
     read: async (names) => (await link.ask({ type: 'read', names })).values,
+    async zeros(shapes) {
+      await link.ask({ type: 'zeros', shapes });
+    },
     async clear(names) {
       await link.ask({ type: 'clear', names });
     },

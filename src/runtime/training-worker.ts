@@ -1,10 +1,12 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { createRequire } from 'node:module';
 import type * as Ort from 'onnxruntime-node';
+import { sizeOf } from '../tensor.js';
 import type { Tensor } from '../types.js';
+import { openStateMemory } from './adamw-kernel.js';
 import { firstNotFinite } from './finite.js';
 import { guarded } from './guard.js';
-import { gradientNorm, updateOnHost, type HostState } from './host-update.js';
+import { updateOnHost, type HostState } from './host-update.js';
 import { stop } from './protocol.js';
 import type {
   FloatsByName,
@@ -38,15 +40,35 @@ interface Slot {
 interface Buffered {
   readonly data: Float32Array<ArrayBuffer>;
   readonly tensor: Ort.Tensor;
+  /** Its address in `memory`. */
+  readonly at: number | undefined;
 }
 
 const sessions = new Map<string, Ort.InferenceSession>();
 const slots = new Map<string, Slot>();
 
-const buffered = (data: Float32Array<ArrayBuffer>, shape: readonly number[]): Buffered => ({
+/** Where the state lies on the cpu, whose worker updates it; elsewhere, and where this memory ends, in buffers of their own. */
+const memory = provider === 'cpu' ? openStateMemory() : undefined;
+
+const buffered = (data: Float32Array<ArrayBuffer>, shape: readonly number[], at?: number): Buffered => ({
   data,
   tensor: new ort.Tensor('float32', data, shape),
+  at,
 });
+
+/** A buffer of zeros. */
+function newBuffer(shape: readonly number[], count: number): Buffered {
+  const at = memory?.place(count);
+  if (memory === undefined || at === undefined) return buffered(new Float32Array(count), shape);
+  // The memory may have grown, which empties all views of it.
+  const anew = (one: Buffered, like: readonly number[]): Buffered =>
+    one.at === undefined || one.data.length > 0 ? one : buffered(memory.view(one.at, sizeOf(like)), like, one.at);
+  for (const slot of slots.values()) {
+    slot.front = anew(slot.front, slot.shape);
+    slot.back &&= anew(slot.back, slot.shape);
+  }
+  return buffered(memory.view(at, count), shape, at);
+}
 
 function slotOf(name: string): Slot {
   const slot = slots.get(name);
@@ -68,10 +90,17 @@ async function open(graph: string, bytes: Uint8Array): Promise<void> {
 }
 
 function write(values: FloatsByName): void {
-  for (const [name, { data, shape }] of Object.entries(values)) {
-    const known = slots.get(name);
-    slots.set(name, { shape, front: buffered(data, shape), back: known?.back });
-  }
+  for (const [name, { data, shape }] of Object.entries(values)) slotFor(name, shape).front.data.set(data);
+}
+
+/** The slot of this name, made anew where there is none of this size. */
+function slotFor(name: string, shape: readonly number[]): Slot {
+  const known = slots.get(name);
+  const count = sizeOf(shape);
+  const isFit = known?.front.data.length === count;
+  const slot: Slot = isFit ? { ...known, shape } : { shape, front: newBuffer(shape, count), back: undefined };
+  slots.set(name, slot);
+  return slot;
 }
 
 function read(names: readonly string[]): FloatsByName {
@@ -91,26 +120,29 @@ interface Answer {
 async function run({ graph, feeds, fetch, keep, update }: TrainingRun): Promise<Answer> {
   const session = sessions.get(graph);
   if (!session) throw new Error(`no graph \`${graph}\``);
+  // Before anything looks at a buffer: a new one may give all others new views.
+  for (const name of Object.values(keep)) {
+    const slot = slotOf(name);
+    if (session.inputNames.includes(name)) slot.back ??= newBuffer(slot.shape, slot.front.data.length);
+  }
   const inputs = inputsOf(session, feeds);
   const targets: Record<string, Ort.Tensor | null> = {};
   for (const name of fetch) targets[name] = null;
   const replaced: Slot[] = [];
   for (const [output, name] of Object.entries(keep)) {
     const slot = slotOf(name);
-    if (session.inputNames.includes(name)) {
-      slot.back ??= buffered(new Float32Array(slot.front.data.length), slot.shape);
-      replaced.push(slot);
-    }
+    if (session.inputNames.includes(name)) replaced.push(slot);
     targets[output] = (replaced.at(-1) === slot ? slot.back! : slot.front).tensor; // written in place
   }
   const results = await session.run(inputs, targets);
   const values = Object.fromEntries(fetch.map((name) => [name, floatsOf(name, results[name]!)]));
   const kept = Object.values(values).every(({ data }) => firstNotFinite(data) < 0);
   if (kept) for (const slot of replaced) [slot.front, slot.back] = [slot.back!, slot.front];
-  return kept && update ? updated(values, update) : { values, kept };
+  if (kept && update) updateState(values[update.norm]!.data[0]!, update); // the norm is among the outputs asked for
+  return { values, kept };
 }
 
-function updated(values: FloatsByName, update: StateUpdate): Answer {
+function updateState(norm: number, update: StateUpdate): void {
   const data = (name: string): Float32Array => slotOf(name).front.data;
   const states = update.tensors.map(({ decay, scale, weights, gradient, m, v, ema }): HostState => ({
     decay,
@@ -121,11 +153,7 @@ function updated(values: FloatsByName, update: StateUpdate): Answer {
     v: v === undefined ? v : data(v),
     ema: ema === undefined ? ema : data(ema),
   }));
-  const norm = gradientNorm(states);
-  const kept = Number.isFinite(norm);
-  if (kept) updateOnHost(states, update, norm);
-  const gradient_norm: Tensor<'float32'> = { dtype: 'float32', shape: [], data: Float32Array.of(norm) };
-  return { values: { ...values, gradient_norm }, kept };
+  updateOnHost(states, update, norm, memory);
 }
 
 function inputsOf(session: Ort.InferenceSession, feeds: TensorsByName): Ort.InferenceSession.FeedsType {
@@ -155,6 +183,9 @@ async function answerOf(request: TrainingRequest): Promise<Answer> {
       return nothing;
     case 'read':
       return { values: read(request.names), kept: true };
+    case 'zeros':
+      for (const [name, shape] of Object.entries(request.shapes)) slotFor(name, shape).front.data.fill(0);
+      return nothing;
     case 'clear':
       for (const name of request.names) slotOf(name).front.data.fill(0);
       return nothing;

@@ -425,6 +425,15 @@ const good = {
     grad_norm: 0.5,
     metrics: { top1: 0.25 },
   },
+  'egolens.gradient-check/1': {
+    schema: 'egolens.gradient-check/1',
+    part: 'encoder.blocks.0',
+    parameters: 1024,
+    slope: 0.5,
+    difference: 0.499,
+    error: 0.002,
+    agrees: true,
+  },
   'egolens.trainer/1': {
     schema: 'egolens.trainer/1',
     step: 120,

@@ -86,7 +86,8 @@ async function replaceFolder(from: string, to: string): Promise<void> {
   await rm(aside, { recursive: true, force: true });
 }
 
-async function writeTensors(path: string, values: Weights): Promise<void> {
+/** A safetensors file of these values, as one piece. Throws `output.unwritable`, `limit.disk`. */
+export async function writeTensors(path: string, values: Weights): Promise<void> {
   const entries = [...values].map(([name, value]): SafetensorsEntry => ({
     name,
     dtype: 'F32',

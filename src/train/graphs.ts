@@ -1,13 +1,14 @@
 import { assert, EgolensError } from '../errors.js';
 import { GraphBuilder, type Constant, type Graph } from '../graph/builder.js';
 import { gradients } from '../graph/grad.js';
+import { loopOver } from '../graph/loop.js';
 import { add, concat, identity, mul, reshape, split } from '../graph/layers.js';
 import type { Value } from '../graph/ops.js';
 import { prepended, pruned } from '../graph/prune.js';
 import { shapeText, sizeOf } from '../tensor.js';
 import { planSlabs, type GroupRule, type Parameter, type Slab } from './groups.js';
 import { bytesOfValue, keptBytes, type MemoryPlan } from './memory.js';
-import { momentName, momentsOf, update, type Optimiser, type SlabValues } from './optimiser.js';
+import { globalNorm, momentName, momentsOf, update, type Optimiser, type SlabValues } from './optimiser.js';
 
 /** What the forward pass of a step gives. */
 export interface Forward {
@@ -24,6 +25,11 @@ export interface StepDescription {
   readonly forward: (g: GraphBuilder) => Forward;
   /** Sizes of symbols in the shapes of inputs: one step graph is for one size of batch. */
   readonly sizes?: Readonly<Record<string, number>>;
+  /**
+   * Other sizes of some of the symbols, by which batches may differ, as the lengths that sequences are padded to: a step graph each, over the same
+   * state. Absent: all batches have `sizes`.
+   */
+  readonly buckets?: readonly Readonly<Record<string, number>>[];
   /** Is the parameter trained? Absent: all are that the loss depends on. The others are neither updated nor decayed. */
   readonly isTrained?: (name: string) => boolean;
   readonly groups: GroupRule;
@@ -62,13 +68,15 @@ export interface StepGraphs {
   memory(place: UpdatePlace): MemoryPlan;
   /** Built anew at each call. */
   graph(kind: GraphKind): StepGraph;
+  /** So many steps in one run: batches, rates and bias corrections have an axis of steps before the others, and so has what is reported. */
+  rounds(count: number): StepGraph;
   evaluation(name: string, weights: 'current' | 'average'): StepGraph;
 }
 
 /** Input of the gradient graph: what its gradients are multiplied by. */
 export const shareInput = 'accumulator.share';
 
-/** Outputs that every step gives. */
+/** Outputs that every step gives; those that keep gradients give the norm of what they keep. */
 export const lossOutput = 'loss';
 export const normOutput = 'gradient_norm';
 const partOutput = (name: string): string => `loss.${name}`;
@@ -112,6 +120,7 @@ export function stepGraphs(description: StepDescription): StepGraphs {
     inputs,
     memory: (place) => memoryOf(layout, { frozen: [...frozen.values()], inputs, optimiser, place }),
     graph: (kind) => builders[kind](),
+    rounds: (count) => looping(description, count, frozen),
     evaluation(key, weights) {
       const graph = evaluated.get(key);
       assert(graph, `${name}: no evaluation \`${key}\``);
@@ -177,12 +186,33 @@ function updating(description: StepDescription): StepGraph {
   return { graph: bind(g.finish(), slabs), fetch: [...fetch, normOutput], keep };
 }
 
+function looping(description: StepDescription, count: number, frozen: ReadonlyMap<string, Parameter>): StepGraph {
+  const { graph, fetch, keep } = updating(description);
+  const carried = Object.fromEntries(Object.entries(keep).map(([output, state]) => [state, output]));
+  const isFixed = (name: string): boolean => carried[name] !== undefined || frozen.has(name);
+  const rows = graph.inputs.map(({ name }) => name).filter((name) => !isFixed(name));
+  const g = new GraphBuilder(`${description.name}.rounds`, { params: 'inputs' });
+  const { last, each } = loopOver(g, count, graph, { carried, rows, each: fetch });
+  for (const name of fetch) g.output(name, each[name]!);
+  for (const [output, state] of Object.entries(keep)) g.output(output, last[state]!);
+  return { graph: g.finish(), fetch, keep };
+}
+
 function differentiating(description: StepDescription): StepGraph {
   const { g, slabs, slabValues, fetch } = differentiated(description, `${description.name}.gradient`);
   // A gradient may be another one as well, or an input; an output is neither.
   const next = new Map(slabValues.map(({ slab, gradient }) => [momentName('a', slab.name), identity(g, gradient)]));
+  outputNorm(g, next);
   const keep = outputs(g, next);
-  return { graph: bind(g.finish(), slabs), fetch, keep };
+  return { graph: bind(g.finish(), slabs), fetch: [...fetch, normOutput], keep };
+}
+
+/** The norm of what the host updates by: here it is a pass over values that are at hand, there it would fetch them from memory once more. */
+function outputNorm(g: GraphBuilder, gradients: ReadonlyMap<string, Value>): void {
+  g.output(
+    normOutput,
+    g.scope('norm', () => globalNorm(g, [...gradients.values()])),
+  );
 }
 
 /** Declares what state tensors become; gives output -> state tensor. */
@@ -204,8 +234,9 @@ function accumulating(description: StepDescription): StepGraph {
       return [name, add(g, g.input(name, 'float32', slab.shape), mul(g, gradient, share))] as const;
     }),
   );
+  outputNorm(g, next);
   const keep = outputs(g, next);
-  return { graph: bind(g.finish(), slabs), fetch, keep };
+  return { graph: bind(g.finish(), slabs), fetch: [...fetch, normOutput], keep };
 }
 
 function applying(slabs: readonly Slab[], description: StepDescription): StepGraph {

@@ -159,7 +159,8 @@ function sgdStep(g: GraphBuilder, { momentum }: Sgd, rate: Value, factor: Value 
 const scaled = (g: GraphBuilder, value: Value, factor: number): Value =>
   factor === 1 ? value : mul(g, value, scalar(g, factor));
 
-function globalNorm(g: GraphBuilder, gradients: readonly Value[]): Value {
+/** L2 norm of all gradients: []. */
+export function globalNorm(g: GraphBuilder, gradients: readonly Value[]): Value {
   const squares = gradients.flatMap((gradient) => sumsOfSquares(g, gradient));
   return sqrt(g, sum(g, squares.length === 1 ? squares[0]! : concat(g, squares, 0), [0]));
 }

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as later } from 'node:timers/promises';
@@ -139,6 +139,31 @@ test('ends when the score gets no better; the best checkpoint stays beside the n
   expect(kept).toEqual(['step-000002', 'step-000005']);
   const log = await readFile(join(folder, 'run', 'log.ndjson'), 'utf8');
   expect(log.split('\n')[3]).toContain('"metrics":{"top1":"NaN"}');
+});
+
+test('a folder in which a run is going on is refused; its lock goes with the run, and what a dead one left half written', async () => {
+  const at = join(folder, 'run');
+  let begin: () => void = () => undefined;
+  const begun = new Promise<void>((done) => (begin = done));
+  let go: () => void = () => undefined;
+  const waiting = new Promise<void>((done) => (go = done));
+  const load = async (samples: readonly number[]) => {
+    begin();
+    await waiting;
+    return toyBatch(samples);
+  };
+  const first = run({ data: { samples: 21, batch: 4, load } });
+  await begun;
+  await expect(run()).rejects.toMatchObject({
+    code: 'store.locked',
+    message: expect.stringContaining(`process ${process.pid} on `) as string,
+  });
+  go();
+  await first;
+  // No process has this number.
+  await mkdir(join(at, '.step-000005.4194305.tmp'));
+  await run();
+  expect((await readdir(at)).filter((name) => /lock|tmp/.test(name))).toEqual([]);
 });
 
 test('a split that fills no update is refused', async () => {

@@ -5,6 +5,7 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { asEgolensError, EgolensError } from '../errors.js';
+import { holderText, removeDeadTemporaries, tryLock, type Lock } from '../features/locks.js';
 import { makeFolder, pathExists, readSmallFile, writeFileAtomic } from '../files.js';
 import { jsonText, type JsonValue } from '../json.js';
 import type { TensorsByName } from '../runtime/training-session.js';
@@ -18,7 +19,7 @@ import {
   type Best,
   type RunConfig,
 } from './checkpoint.js';
-import { epochOrder, loadedInOrder } from './order.js';
+import { groupedOrder, loadedInOrder, type Groups } from './order.js';
 import type { Schedule } from './schedule.js';
 import type { StepResult, Training } from './step.js';
 
@@ -28,6 +29,11 @@ export interface TrainingData {
   readonly samples: number;
   /** Samples of one batch. What is left at the end of an epoch and fills no update is left out. */
   readonly batch: number;
+  /**
+   * What the samples of an update have in common, as the length that their sequences are padded to; absent: all fit together. What is left of a bucket
+   * at the end of an epoch and fills no update is left out.
+   */
+  bucket?(sample: number): number | string;
   /** Inputs of the step for these samples; random choices out of `sampleRandom(seed, epoch, sample)`. May be called for several batches at a time. */
   load(samples: readonly number[], epoch: number): Promise<TensorsByName>;
 }
@@ -57,6 +63,11 @@ export interface TrainerOptions {
   readonly seed: number;
   /** Batches whose gradients make one update; default 1. */
   readonly accumulate?: number;
+  /**
+   * Updates that are handed over at a time (`Training.runMany`); default: what `training` was opened for. No run goes beyond a step at which the model is
+   * scored or saved, so that their distances are best multiples of it. Not together with accumulation.
+   */
+  readonly stepsPerRun?: number;
   /** Batches that are prepared while one is in use; default 2. The result does not depend on it. */
   readonly ahead?: number;
   /** Updates between checkpoints; default: an epoch. */
@@ -99,9 +110,9 @@ export interface TrainingOutcome {
 /**
  * Trains to the end, or until time, patience or the user ends it; a checkpoint of the last step is there in each case.
  *
- * @throws EgolensError data.invalid when the samples do not fill one update; usage.conflict when the folder holds a run of another
- *   configuration, with the difference; output.exists for a run in the folder with `resume: 'no'`; data.not_finite with step and parameter,
- *   the last good checkpoint being kept; limit.disk, output.unwritable
+ * @throws EgolensError data.invalid when the samples do not fill one update; usage.conflict for several steps in a run together with accumulation, and when the folder holds a run of another
+ *   configuration, with the difference; output.exists for a run in the folder with `resume: 'no'`; store.locked while another process
+ *   trains in it; data.not_finite with step and parameter, the last good checkpoint being kept; limit.disk, output.unwritable
  */
 export async function train(options: TrainerOptions): Promise<TrainingOutcome> {
   const run = new TrainingRun(options);
@@ -114,6 +125,8 @@ class TrainingRun {
   /** Updates of an epoch. */
   readonly #perEpoch: number;
   readonly #accumulate: number;
+  readonly #stepsPerRun: number;
+  readonly #groups: Groups;
   #best: Best | null = null;
   #waited = 0;
   #saved: number | undefined;
@@ -121,11 +134,19 @@ class TrainingRun {
   constructor(options: TrainerOptions) {
     this.#options = options;
     this.#clock = options.clock ?? (() => performance.now() / 1000);
-    const { data, accumulate = 1 } = options;
+    const { data, accumulate = 1, seed, stepsPerRun = options.training.stepsPerRun } = options;
     this.#accumulate = accumulate;
-    this.#perEpoch = Math.floor(data.samples / (data.batch * accumulate));
+    this.#stepsPerRun = stepsPerRun;
+    if (stepsPerRun > 1 && accumulate > 1) {
+      throw new EgolensError(
+        'usage.conflict',
+        `${stepsPerRun} steps in a run and ${accumulate} batches in a step, expected one of the two to be 1`,
+      );
+    }
+    const needed = data.batch * accumulate;
+    this.#groups = groupedOrder(seed, data.samples, needed, data.bucket && ((sample) => data.bucket!(sample)));
+    this.#perEpoch = this.#groups.perEpoch;
     if (this.#perEpoch < 1) {
-      const needed = data.batch * accumulate;
       throw new EgolensError(
         'data.invalid',
         `the training split has ${data.samples} samples, expected at least the ${needed} of one update`,
@@ -138,22 +159,26 @@ class TrainingRun {
     const { training, folder, updates, signal, maxSeconds, onStep } = this.#options;
     const begun = this.#clock();
     await makeFolder(folder);
+    await using lock = await lockRun(folder);
+    await removeDeadTemporaries(folder);
     await this.#resume();
     await using log = await openLog(folder, training.step);
     const batches = loadedInOrder(this.#positions(), this.#options.ahead ?? 2, (position) => this.#load(position));
     let ended: TrainingOutcome['ended'] = 'done';
     try {
       while (training.step < updates) {
+        lock.lost.throwIfAborted();
         if (signal?.aborted === true) ended = 'interrupted';
         else if (maxSeconds !== undefined && this.#clock() - begun >= maxSeconds) ended = 'time';
         if (ended !== 'done') break;
-        const { record, isDue } = await this.#step(batches);
+        const { records, isDue } = await this.#steps(batches);
         // The log first: lines beyond a checkpoint are dropped on a resume, missing ones cannot be made again.
-        await log.write(record);
+        for (const record of records) await log.write(record);
         if (isDue) await this.#save();
-        onStep?.(record);
+        for (const record of records) onStep?.(record);
         const { scoring } = this.#options;
-        if (scoring?.patience !== undefined && record.metrics && this.#waited >= scoring.patience) {
+        const isScored = records.at(-1)?.metrics !== undefined;
+        if (scoring?.patience !== undefined && isScored && this.#waited >= scoring.patience) {
           ended = 'patience';
           break;
         }
@@ -165,25 +190,38 @@ class TrainingRun {
     return { ended, step: training.step, best: this.#best };
   }
 
-  /** One update, with scores where they are due; `isDue` asks for a checkpoint. */
-  async #step(
+  /** The updates of one run, with scores behind the last where they are due; `isDue` asks for a checkpoint. */
+  async #steps(
     batches: AsyncGenerator<TensorsByName, void, undefined>,
-  ): Promise<{ readonly record: StepRecord; readonly isDue: boolean }> {
+  ): Promise<{ readonly records: readonly StepRecord[]; readonly isDue: boolean }> {
     const { training, updates, rate, scoring, saveEvery = this.#perEpoch } = this.#options;
+    const toNext = (every: number): number => every - (training.step % every);
+    const until = [toNext(saveEvery), updates - training.step, ...(scoring ? [toNext(scoring.every)] : [])];
+    const count = Math.min(this.#stepsPerRun, ...until);
     const group: TensorsByName[] = [];
-    while (group.length < this.#accumulate) {
+    while (group.length < count * this.#accumulate) {
       const next = await batches.next();
       if (next.done === true) throw new EgolensError('internal.bug', 'the batches ended before the run');
       group.push(next.value);
     }
-    const speed = rate(training.step);
-    const result = await training.run(group, speed).catch((error: unknown) => this.#explain(error));
-    const { step } = result;
+    const rates = Array.from({ length: count }, (_, i) => rate(training.step + i));
+    const updating =
+      this.#stepsPerRun === 1
+        ? training.run(group, rates[0]!).then((result) => [result])
+        : training.runMany(group, rates);
+    const results = await updating.catch((error: unknown) => this.#explain(error));
+    const { step } = training;
     const isScored = scoring !== undefined && (step % scoring.every === 0 || step === updates);
     const metrics = isScored ? await scoring.run(training) : undefined;
     const isBest = metrics !== undefined && this.#judge(metrics, step);
-    const record = recordOf(result, { epoch: this.#epochOf(step), rate: speed, metrics });
-    return { record, isDue: isBest || step % saveEvery === 0 };
+    const records = results.map((result, i) =>
+      recordOf(result, {
+        epoch: this.#epochOf(result.step),
+        rate: rates[i]!,
+        metrics: result.step === step ? metrics : undefined,
+      }),
+    );
+    return { records, isDue: isBest || step % saveEvery === 0 };
   }
 
   #explain(error: unknown): never {
@@ -262,17 +300,17 @@ class TrainingRun {
 
   /** The batches of the rest of the run: which samples. */
   *#positions(): Generator<{ readonly epoch: number; readonly samples: readonly number[] }> {
-    const { training, data, seed, updates } = this.#options;
+    const { training, data, updates } = this.#options;
     let epoch = -1;
-    let order: readonly number[] = [];
+    let groups: readonly (readonly number[])[] = [];
     for (let step = training.step + 1; step <= updates; step++) {
       if (this.#epochOf(step) !== epoch) {
         epoch = this.#epochOf(step);
-        order = epochOrder(seed, epoch, data.samples);
+        groups = this.#groups.of(epoch);
       }
-      const first = ((step - 1) % this.#perEpoch) * this.#accumulate;
-      for (let i = first; i < first + this.#accumulate; i++) {
-        yield { epoch, samples: order.slice(i * data.batch, (i + 1) * data.batch) };
+      const group = groups[(step - 1) % this.#perEpoch]!; // every epoch has as many
+      for (let i = 0; i < this.#accumulate; i++) {
+        yield { epoch, samples: group.slice(i * data.batch, (i + 1) * data.batch) };
       }
     }
   }
@@ -286,6 +324,17 @@ class TrainingRun {
   }): Promise<TensorsByName> {
     return await this.#options.data.load(samples, epoch);
   }
+}
+
+/** Two trainers in one folder would mix their checkpoints. */
+async function lockRun(folder: string): Promise<Lock> {
+  const path = join(folder, 'run.lock');
+  const lock = await tryLock(path);
+  if (lock !== undefined) return lock;
+  throw new EgolensError('store.locked', `\`${folder}\`: ${await holderText(path)} trains in it`, {
+    try: 'another folder, or wait for its end',
+    retryable: true,
+  });
 }
 
 function recordOf(

@@ -1,4 +1,5 @@
-import { mkdir } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EgolensError } from '../errors.js';
 import { pathExists, sha256, writeFileAtomic } from '../files.js';
@@ -22,7 +23,11 @@ export async function mapFiles({ columns, rows }: Lattice): Promise<readonly [co
   await mkdir(maps, { recursive: true });
   const store = async (kind: string, value: (x: number, y: number) => number): Promise<string> => {
     const path = join(maps, `${kind}-${sha256(JSON.stringify([columns, rows])).slice(0, 32)}.pgm`);
-    if (!(await pathExists(path))) await writeFileAtomic(path, greyMap(columns.length, rows.length, value));
+    if (await pathExists(path)) return path;
+    // Decodes that run side by side may want the same map at once: each brings a file of its own into the one place.
+    const own = `${path}.${randomBytes(6).toString('hex')}`;
+    await writeFileAtomic(own, greyMap(columns.length, rows.length, value));
+    await rename(own, path);
     return path;
   };
   return [await store('columns', (x) => columns[x]!), await store('rows', (_, y) => rows[y]!)];

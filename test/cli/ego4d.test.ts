@@ -126,7 +126,7 @@ test('--dry-run judges the work that is left by what the ledger says of videos l
   expect(estimates).toEqual([0, expect.any(Number)]);
   expect(estimates[1]).toBeGreaterThan(0);
   // Another preset takes other time.
-  expect((await plan('--preset', 'nano-16x2', '--stride', '8', '--start', '1')).estimates).toEqual([null, null]);
+  expect((await plan('--preset', 'nano-8x8', '--stride', '8', '--start', '1')).estimates).toEqual([null, null]);
 });
 
 test('recognize: labels say whose seconds theirs are', async () => {
@@ -150,7 +150,7 @@ test('-v tells plan, stream and seconds, -vv also what is started of ffmpeg; sta
   const all = await run('extract', clip('one-frame.mp4'), '-o', at('v0'), '--force', '-vv');
   expect(plain.stderr).not.toContain('preset ');
   for (const line of [
-    /^preset nano-16x2@1: dense, /m,
+    /^preset nano-8x8@1: dense, /m,
     /one-frame\.mp4`: video stream 0, h264/,
     /provider cpu, threads 1/,
   ])

@@ -76,9 +76,10 @@ describe('one bad video', () => {
     const output = join(await workFolder(), 'out');
     const short = join(videos, 'one-frame.mp4');
     const cut = join(videos, 'truncated.mkv');
-    const dropped = await run(['extract', short, '-o', output, '--tail', 'drop']);
+    const model = ['--model', 'videomae-nano-untrained'];
+    const dropped = await run(['extract', short, '-o', output, '--tail', 'drop', ...model]);
     expect([dropped.status, dropped.stderr.includes('error input.too_short')]).toEqual([4, true]);
-    const both = await run(['extract', short, cut, '-o', output]);
+    const both = await run(['extract', short, cut, '-o', output, ...model]);
     expect(both.status).toBe(0);
     const rows = await records(both.stdout);
     expect(rows.map(({ rows: count }) => count)).toEqual([1, 3]);

@@ -12,7 +12,7 @@ import { account, configure, openSources } from '../../src/pipeline/import-sourc
 import { importModel, type ImportOptions } from '../../src/pipeline/import-model.js';
 import { graphsOf } from '../../src/pipeline/model-writer.js';
 import { verifyModels } from '../../src/pipeline/models.js';
-import { defaultSeededModel, makeSeededModel } from '../../src/pipeline/seeded-model.js';
+import { untrainedNano, makeSeededModel } from '../../src/pipeline/seeded-model.js';
 import { toyTokenizerJson } from '../toy-tokenizer.js';
 import type { StateDict } from '../../src/types.js';
 import { discoverCases } from '../golden/cases.js';
@@ -340,7 +340,7 @@ describe('seeded models', () => {
       const own = withoutFiles[family];
       const given =
         own ??
-        (JSON.parse(readFileSync(sample(family).config, 'utf8')) as { config: typeof defaultSeededModel.config })
+        (JSON.parse(readFileSync(sample(family).config, 'utf8')) as { config: typeof untrainedNano.config })
           .config;
       const make = async (): Promise<Record<string, string>> => {
         const folder = join(base, 'seeded');
@@ -355,10 +355,10 @@ describe('seeded models', () => {
 
   test('the embedded default comes out of its seed to the byte; another seed gives other weights', async () => {
     const folder = join(base, 'default');
-    await makeSeededModel(folder, defaultSeededModel);
+    await makeSeededModel(folder, untrainedNano);
     const files = filesBelow(folder);
-    expect(files).toEqual(filesBelow(join(packageRoot, 'fixtures', 'models', defaultSeededModel.name)));
-    await makeSeededModel(folder, { ...defaultSeededModel, seed: 1 });
+    expect(files).toEqual(filesBelow(join(packageRoot, 'fixtures', 'models', untrainedNano.name)));
+    await makeSeededModel(folder, { ...untrainedNano, seed: 1 });
     expect(filesBelow(folder)['weights.bin']).not.toBe(files['weights.bin']);
   });
 

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { readNpy, writeNpy } from '../../src/checkpoint/npy.js';
 import { memorySource } from '../../src/checkpoint/bytes.js';
+import { headFamilies } from '../../heads/index.js';
 import { families } from '../../src/models/index.js';
 import { packageRoot as root } from '../../src/files.js';
 import { egolens, temporaryFolder } from './command.js';
@@ -22,15 +23,21 @@ function copyOfModel(name: string): string {
 test('models list shows what comes with the program, its licences apart', async () => {
   const { code, stdout, stderr } = await egolens(['models', 'list']);
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-  const [record] = await records(stdout);
-  expect(record).toMatchObject({ place: 'embedded', trained: 'untrained', licence: { code: 'Apache-2.0' } });
+  const licence = { code: 'Apache-2.0', weights: 'Apache-2.0' };
+  expect(await records(stdout)).toMatchObject([
+    { name: 'videomae-nano', place: 'embedded', trained: 'tabletop', licence },
+    { name: 'videomae-nano-untrained', place: 'embedded', trained: 'untrained', licence },
+  ]);
 });
 
 test('models list --architectures gives every family and known size that --arch takes', async () => {
   const { code, stdout } = await egolens(['models', 'list', '--architectures']);
   expect(code).toBe(0);
   const names = (await records(stdout)).map(({ name }) => name);
-  expect(names).toEqual(families.flatMap(({ name, sizes }) => [name, ...Object.keys(sizes)]));
+  expect(names).toEqual([
+    ...families.flatMap(({ name, sizes }) => [name, ...Object.keys(sizes)]),
+    ...headFamilies.map(({ name }) => name),
+  ]);
 });
 
 describe('models import, encode, inspect and verify of an official checkpoint', () => {

@@ -248,7 +248,7 @@ describe('texts as classes', () => {
   test.each([
     ['a class given twice', ['--model', viclip, '--class', 'cut', '--class', 'cut'], 5, /number 2.*number 1/],
     ['a model without a text tower', ['--model', model, ...texts], 6, /no text tower/],
-    ['the default model', [], 6, /features only/],
+    ['a model of features only', ['--model', 'videomae-nano-untrained'], 6, /features only/],
     ['a classifier without names', ['--model', model], 6, /`--labels none`/],
     ['a list of another length', ['--model', model, '--labels', 'ssv2'], 6, /174 labels.*5 classes/],
   ])('%s ends with its code before any video is read', async (_, args, code, message) => {

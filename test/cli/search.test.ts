@@ -98,7 +98,7 @@ describe('search index', () => {
     ]);
     const stats = await run('search', 'stats', 'prune.egx');
     expect(await rowsOf(stats.stdout)).toMatchObject([
-      { videos: 2, missing: 0, rows: 4, width: 64, granularity: 2, preset: 'nano-16x2-every-2s@1' },
+      { videos: 2, missing: 0, rows: 4, width: 192, granularity: 2, preset: 'nano-8x8-every-2s@1' },
     ]);
   });
 
@@ -108,12 +108,12 @@ describe('search index', () => {
     const coarse = await run('search', 'index', 'library', '-o', 'lib.egx', '--update', '--granularity', '4s', ...cpu);
     expect(coarse.code).toBe(6);
     expect(coarse.stderr).toMatch(
-      /^error model\.config: `lib\.egx`: made with preset nano-16x2-every-2s@1, wanted is nano-16x2-every-4s@1/m,
+      /^error model\.config: `lib\.egx`: made with preset nano-8x8-every-2s@1, wanted is nano-8x8-every-4s@1/m,
     );
     const model = await run('search', 'index', 'library', '-o', 'lib.egx', '--update', '--model', twoTower, ...cpu);
     expect(model.code).toBe(6);
     expect(model.stderr).toMatch(
-      /made with model videomae-nano-untrained@[0-9a-f]{12}, wanted is toy-viclip@[0-9a-f]{12}/,
+      /made with model videomae-nano@[0-9a-f]{12}, wanted is toy-viclip@[0-9a-f]{12}/,
     );
     expect(Buffer.compare(readFileSync(index), before)).toBe(0);
   });
@@ -124,7 +124,7 @@ describe('search', () => {
     const args = ['search', '--by-clip', 'library/fractal.mp4:2-4', '--index', 'lib.egx', ...cpu];
     const { code, stdout, stderr } = await run(...args);
     expect(code).toBe(0);
-    expect(stderr).toContain('warning model.untrained: videomae-nano-untrained@');
+    expect(stderr).toContain('warning model.tabletop: videomae-nano@');
     const hits = await rowsOf(stdout);
     expect(hits[0]).toMatchObject({
       schema: 'egolens.hit/1',

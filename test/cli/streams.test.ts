@@ -22,6 +22,8 @@ const records = (text: string): Readonly<Record<string, unknown>>[] =>
     .split('\n')
     .map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>);
 const at = (name: string): string => join(features, name);
+// The windows of both streams are those of one preset.
+const untrained = ['--model', 'videomae-nano-untrained'] as const;
 
 beforeAll(async () => {
   const preset = readPreset('nano-16x2');
@@ -32,7 +34,7 @@ beforeAll(async () => {
     preset: { ...preset, sampling: { ...preset.sampling, frames: 8, step: 1 } },
     seed: 3,
   });
-  const run = await egolens(['extract', video, '--multimodal', second, '-o', features, '--ndjson']);
+  const run = await egolens(['extract', video, ...untrained, '--multimodal', second, '-o', features, '--ndjson']);
   expect(run.stderr).toContain('1 done');
   expect(run.code).toBe(0);
   expect(records(run.stdout).map(({ path, model }) => [path, (model as string).split('@')[0]])).toEqual([
@@ -55,7 +57,16 @@ test('both streams lie on the windows of the masked one, row by row', async () =
 
 test('a second run keeps both; one that lost a stream computes that one alone', async () => {
   const run = async (): Promise<unknown> => {
-    const { stderr, code } = await egolens(['extract', video, '--multimodal', second, '-o', features, '--ndjson']);
+    const { stderr, code } = await egolens([
+      'extract',
+      video,
+      ...untrained,
+      '--multimodal',
+      second,
+      '-o',
+      features,
+      '--ndjson',
+    ]);
     return { code, said: stderr.trim().split('\n').at(-1) };
   };
   expect(await run()).toMatchObject({ code: 0, said: expect.stringContaining('1 kept') as unknown });
@@ -68,10 +79,28 @@ test('a second run keeps both; one that lost a stream computes that one alone', 
 });
 
 test('--stream-set multimodal alone needs its model and takes its own windows', async () => {
-  const none = await egolens(['extract', video, '--stream-set', 'multimodal', '-o', join(folder, 'none')]);
+  const none = await egolens([
+    'extract',
+    video,
+    ...untrained,
+    '--stream-set',
+    'multimodal',
+    '-o',
+    join(folder, 'none'),
+  ]);
   expect(none).toMatchObject({ code: 2, stderr: expect.stringContaining('--multimodal') as unknown });
   const out = join(folder, 'alone');
-  const run = await egolens(['extract', video, '--stream-set', 'multimodal', '--multimodal', second, '-o', out]);
+  const run = await egolens([
+    'extract',
+    video,
+    ...untrained,
+    '--stream-set',
+    'multimodal',
+    '--multimodal',
+    second,
+    '-o',
+    out,
+  ]);
   expect(run.code).toBe(0);
   expect((await readFeatures(join(out, 'demo.npy'))).clock).toMatchObject({ frames: 8, step: 1, hop: 16 });
 });
@@ -85,7 +114,7 @@ test('--level frame is for image models: a row a frame', async () => {
   const { array, clock } = await readFeatures(join(out, 'demo.npy'));
   expect(array.shape).toEqual([9, 16]); // 9 s at one frame a second
   expect(clock).toMatchObject({ frames: 1, rows: 9 });
-  const refused = await egolens(['extract', video, '--level', 'frame', '-o', join(folder, 'none')]);
+  const refused = await egolens(['extract', video, ...untrained, '--level', 'frame', '-o', join(folder, 'none')]);
   expect(refused).toMatchObject({ code: 6, stderr: expect.stringContaining('needs an image model') as unknown });
 });
 
@@ -109,7 +138,7 @@ test('stack joins the streams of a folder; --unit divides each part by its lengt
 
 test('rows of other times are refused with both sides named, or aligned by time', async () => {
   const other = join(folder, 'other');
-  await egolens(['extract', video, '--stride', '20', '-o', other]);
+  await egolens(['extract', video, ...untrained, '--stride', '20', '-o', other]);
   const files = [at('demo.masked.npy'), join(other, 'demo.npy')];
   const refused = await egolens(['extract', 'stack', ...files, '-o', join(folder, 'x.npy')]);
   expect(refused.code).toBe(5);
@@ -133,7 +162,7 @@ test('rows of other times are refused with both sides named, or aligned by time'
 
 test('files of two videos, a lone file, a file and a folder are refused', async () => {
   const other = join(folder, 'copy');
-  await egolens(['extract', clip('three-seconds.mp4'), '-o', other]);
+  await egolens(['extract', clip('three-seconds.mp4'), ...untrained, '-o', other]);
   const strange = join(other, 'three-seconds.npy');
   const twoVideos = await egolens(['extract', 'stack', at('demo.masked.npy'), strange, '-o', join(folder, 'y.npy')]);
   expect(twoVideos.stderr).toContain('another video');

@@ -3,6 +3,8 @@ import { families } from '../../src/models/index.js';
 import { discoverCases, isPending, ownGolden } from './cases.js';
 import { ego4dRunners } from './ego4d.js';
 import { encoderRunners } from './encoder.js';
+import { headRunners } from './heads.js';
+import { nlqRunners } from './nlq-heads.js';
 import { report, type Runner } from './results.js';
 import { trainingRunners } from './training.js';
 import { trainingStepRunners } from './training-steps.js';
@@ -10,6 +12,8 @@ import { trainingStepRunners } from './training-steps.js';
 const runners: Readonly<Record<string, Runner>> = {
   ...encoderRunners,
   ...ego4dRunners,
+  ...headRunners,
+  ...nlqRunners,
   ...trainingRunners,
   ...trainingStepRunners,
 };

@@ -1,0 +1,68 @@
+#!/usr/bin/env node
+/**
+ * Trains the embedded default models on Tabletop, from seeds: draws the windows, trains, prints the figures and writes the folder.
+ * Interrupted, it goes on from its last checkpoint when it is started again.
+ *
+ * Usage: node bin/train-defaults.js [--work DIR] [--output DIR] [--device cpu] [--threads N] [--samples N] [--windows N] [--still]
+ *   --work     drawn windows (6 GB), checkpoints, log; default .cache/train-defaults
+ *   --output   where the model folders go; default fixtures/models
+ *   --still    the baseline without motion: every frame of a window is its middle one; writes no model
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { openProgress } from '../dist/src/cli/progress.js';
+import { defaultEncoderName, exportDefaultEncoder } from '../dist/src/pipeline/default-encoder/export.js';
+import { trainDefaultEncoder } from '../dist/src/pipeline/default-encoder/train.js';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const { values: flags } = parseArgs({
+  options: {
+    work: { type: 'string', default: join(root, '.cache', 'train-defaults') },
+    output: { type: 'string', default: join(root, 'fixtures', 'models') },
+    device: { type: 'string', default: 'cpu' },
+    threads: { type: 'string' },
+    samples: { type: 'string' },
+    windows: { type: 'string' },
+    still: { type: 'boolean', default: false },
+  },
+});
+const count = (name) => (flags[name] === undefined ? {} : { [name]: Number(flags[name]) });
+const stop = new AbortController();
+process.once('SIGINT', () => stop.abort());
+
+const progress = await openProgress({
+  line: (text) => process.stderr.write(`${text}\n`),
+  isTerminal: process.stderr.isTTY === true,
+  verbosity: 'normal',
+});
+const work = resolve(flags.work, flags.still ? 'still' : 'encoder');
+mkdirSync(work, { recursive: true });
+const began = process.cpuUsage();
+const { outcome, weights, scores } = await trainDefaultEncoder({
+  folder: work,
+  device: flags.device,
+  ...count('threads'),
+  ...count('samples'),
+  ...count('windows'),
+  still: flags.still,
+  signal: stop.signal,
+  progress,
+  onStep(record) {
+    if (record.metrics !== undefined || record.step % 50 === 0) console.log(JSON.stringify(record));
+  },
+});
+const { user, system } = process.cpuUsage(began);
+progress.note(
+  `${outcome.ended} after ${outcome.step} updates; ${Math.round((user + system) / 60e6)} minutes of processor time in this run`,
+);
+if (outcome.ended === 'done') {
+  console.log(JSON.stringify(scores));
+  writeFileSync(join(work, 'scores.json'), `${JSON.stringify(scores, null, 2)}\n`);
+  if (!flags.still) {
+    const { folder, manifest } = await exportDefaultEncoder(join(flags.output, defaultEncoderName), weights);
+    console.log(`${folder}: digest ${manifest.digest}`);
+  }
+}
+progress[Symbol.dispose]?.();

@@ -1,0 +1,106 @@
+/** Sequences of actions out of logits: the likeliest one, and seeded samples (heads.md 7). */
+import type { JsonValue } from '../src/json.js';
+import type { SequencePrediction } from '../src/models/forecasts.js';
+import type { DecodeContext } from '../src/models/head.js';
+import { seededRandom, type Random } from '../src/random.js';
+import type { Tensor } from '../src/types.js';
+import { numberOption, refused } from './options.js';
+
+/** A verb and a noun, by their numbers. */
+type Pair = readonly [verb: number, noun: number];
+
+/**
+ * Sequences of each item: first the likeliest action of every step, then samples at `temperature` from a generator seeded with `seed` and
+ * the item's number. Where the option `pairs` lists verb-noun pairs, every action is one of them; else verbs and nouns are drawn apart.
+ *
+ * Options: `sequences` (default 5), `seed` (0), `temperature` (1), `pairs` [[verb, noun], ...], `first_item` (0: the number of the first
+ * item of the batch, so that batches of any size give the same samples).
+ *
+ * @param logits verb [batch, steps, verbs] and noun [batch, steps, nouns]
+ * @throws EgolensError data.invalid for options of another form
+ */
+export function sampledSequences(
+  { verb, noun }: { readonly verb: Tensor<'float32'>; readonly noun: Tensor<'float32'> },
+  { options }: Pick<DecodeContext, 'options'>,
+): SequencePrediction[][] {
+  const [batch = 0, steps = 0, verbs = 0] = verb.shape;
+  const nouns = noun.shape[2] ?? 0;
+  const count = numberOption(options, 'sequences', 5);
+  if (!Number.isInteger(count) || count < 1 || count > 100)
+    throw refused('sequences', 'a whole number from 1 to 100', count);
+  const temperature = numberOption(options, 'temperature', 1);
+  if (temperature <= 0) throw refused('temperature', 'a number above 0', temperature);
+  const pairs = pairsIn(options['pairs'], verbs, nouns);
+  const [seed, firstItem] = [numberOption(options, 'seed', 0), numberOption(options, 'first_item', 0)];
+  return Array.from({ length: batch }, (_, item) => {
+    const random = seededRandom(seed, `sequences ${firstItem + item}`);
+    const rowsOf = ({ data }: Tensor<'float32'>, classes: number): Float32Array[] =>
+      Array.from({ length: steps }, (_, step) => {
+        const at = (item * steps + step) * classes;
+        return data.subarray(at, at + classes);
+      });
+    const [verbRows, nounRows] = [rowsOf(verb, verbs), rowsOf(noun, nouns)];
+    const sequences = Array.from({ length: count }, (_, sequence) =>
+      verbRows.map((row, step) =>
+        action(row, nounRows[step]!, pairs, sequence === 0 ? undefined : { random, temperature }),
+      ),
+    );
+    return [
+      {
+        task: 'lta',
+        verb: sequences.map((actions) => actions.map(([one]) => one)),
+        noun: sequences.map((actions) => actions.map(([, one]) => one)),
+      },
+    ];
+  });
+}
+
+/** The likeliest action, or a drawn one. */
+function action(
+  verbs: Float32Array,
+  nouns: Float32Array,
+  pairs: readonly Pair[] | undefined,
+  drawn?: { readonly random: Random; readonly temperature: number },
+): Pair {
+  const choose = (scores: Float32Array): number =>
+    drawn === undefined ? indexOfLargest(scores) : sample(scores, drawn.temperature, drawn.random);
+  if (pairs === undefined) return [choose(verbs), choose(nouns)];
+  // Softmax divides verbs and nouns each by a constant, so that the sum of logits ranks and weighs pairs.
+  return pairs[choose(Float32Array.from(pairs, ([verb, noun]) => verbs[verb]! + nouns[noun]!))]!;
+}
+
+function indexOfLargest(scores: Float32Array): number {
+  return scores.reduce((best, score, i) => (score > scores[best]! ? i : best), 0);
+}
+
+/** An index, drawn with probabilities softmax(scores / temperature). */
+function sample(scores: Float32Array, temperature: number, random: Random): number {
+  const most = scores.reduce((a, b) => Math.max(a, b), -Infinity);
+  const powers = Array.from(scores, (score) => Math.exp((score - most) / temperature));
+  let left = random.uniform() * powers.reduce((a, b) => a + b, 0);
+  for (const [i, power] of powers.entries()) {
+    left -= power;
+    if (left < 0) return i;
+  }
+  return indexOfLargest(scores); // rounding left nothing to draw
+}
+
+function pairsIn(value: JsonValue | undefined, verbs: number, nouns: number): readonly Pair[] | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (!isPairs(value, verbs, nouns)) {
+    throw refused('pairs', `pairs of a verb below ${verbs} and a noun below ${nouns}`, value);
+  }
+  return value;
+}
+
+function isPairs(value: unknown, verbs: number, nouns: number): value is readonly Pair[] {
+  const isIndex = (item: unknown, count: number): boolean =>
+    Number.isInteger(item) && (item as number) >= 0 && (item as number) < count;
+  const items: readonly unknown[] = Array.isArray(value) ? value : [];
+  return (
+    items.length > 0 &&
+    items.every(
+      (pair) => Array.isArray(pair) && pair.length === 2 && isIndex(pair[0], verbs) && isIndex(pair[1], nouns),
+    )
+  );
+}

@@ -1,0 +1,82 @@
+import { EgolensError } from '../errors.js';
+import type { TensorsByName } from '../runtime/training-session.js';
+import { bytesOf, shapeText } from '../tensor.js';
+import type { AnyTensor, Tensor } from '../types.js';
+import type { StepGraphs } from './graphs.js';
+
+/** Batches of a training step: which graph they are for, and how several become one. */
+
+type Inputs = Pick<StepGraphs, 'inputs'>;
+
+/** The first of the graphs whose inputs have the shapes of the batch; 0 where there is none, for `checkBatch` to say why. */
+export function bucketOf(graphs: readonly Inputs[], batch: TensorsByName): number {
+  return Math.max(
+    0,
+    graphs.findIndex(({ inputs }) =>
+      inputs.every(({ name, shape }) => {
+        const value = batch[name];
+        return value !== undefined && shapeText(value.shape) === shapeText(shape);
+      }),
+    ),
+  );
+}
+
+/** Throws `data.shape` where an input of the graph is missing in the batch, or of another type or shape. */
+export function checkBatch({ inputs }: Inputs, batch: TensorsByName): void {
+  for (const { name, dtype, shape } of inputs) {
+    const value = batch[name];
+    const found = value ? `${value.dtype} ${shapeText(value.shape)}` : 'nothing';
+    if (found !== `${dtype} ${shapeText(shape)}`) {
+      throw new EgolensError(
+        'data.shape',
+        `batch, input \`${name}\`: expected ${dtype} ${shapeText(shape)}, found ${found}`,
+      );
+    }
+  }
+}
+
+/** Inputs of equal shapes behind each other, along a new first axis. */
+export function stacked(batches: readonly TensorsByName[]): TensorsByName {
+  const [first] = batches;
+  return Object.fromEntries(
+    Object.keys(first ?? {}).map((name) => [name, stack(batches.map((batch) => batch[name]!))] as const), // checked to be equal
+  );
+}
+
+function stack(values: readonly AnyTensor[]): AnyTensor {
+  const [first] = values as readonly [AnyTensor, ...AnyTensor[]]; // a run has a step
+  const whole = new Uint8Array(values.length * bytesOf(first).length);
+  values.forEach((value, i) => {
+    whole.set(bytesOf(value), i * bytesOf(first).length);
+  });
+  const shape = [values.length, ...first.shape];
+  const { dtype } = first;
+  const { buffer } = whole;
+  switch (dtype) {
+    case 'float32':
+      return { dtype, shape, data: new Float32Array(buffer) };
+    case 'int64':
+      return { dtype, shape, data: new BigInt64Array(buffer) };
+    case 'int32':
+      return { dtype, shape, data: new Int32Array(buffer) };
+    case 'float16':
+      return { dtype, shape, data: new Uint16Array(buffer) };
+    default:
+      return { dtype, shape, data: whole };
+  }
+}
+
+/** Single numbers by name. */
+export function numbersOf(values: Readonly<Record<string, Tensor<'float32'>>>): Record<string, number> {
+  return Object.fromEntries(Object.entries(values).map(([name, { data }]) => [name, data[0]!]));
+}
+
+/** The numbers of each of `count` steps out of [count] by name. */
+export function numbersByStep(
+  values: Readonly<Record<string, Tensor<'float32'>>>,
+  count: number,
+): Record<string, number>[] {
+  return Array.from({ length: count }, (_, i) =>
+    Object.fromEntries(Object.entries(values).map(([name, { data }]) => [name, data[i]!])),
+  );
+}
