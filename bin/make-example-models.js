@@ -1,5 +1,5 @@
 /**
- * Makes the small models of the examples in README and docs: seeded weights that have learned nothing. Needs a build.
+ * Makes the small models of examples: seeded weights that have learned nothing. Needs a build.
  *
  *   node bin/make-example-models.js DIR [TOKENIZER]
  *

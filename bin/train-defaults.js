@@ -57,7 +57,7 @@ const { user, system } = process.cpuUsage(began);
 progress.note(
   `${outcome.ended} after ${outcome.step} updates; ${Math.round((user + system) / 60e6)} minutes of processor time in this run`,
 );
-if (outcome.ended === 'done') {
+if (scores !== null) {
   console.log(JSON.stringify(scores));
   writeFileSync(join(work, 'scores.json'), `${JSON.stringify(scores, null, 2)}\n`);
   if (!flags.still) {

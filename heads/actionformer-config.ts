@@ -7,6 +7,7 @@ import type { FeatureGrid } from './numerics/grid.js';
 import { thinned } from './numerics/grid.js';
 import type { SuppressionOptions } from './numerics/nms.js';
 
+/** What `--arch` and head folders call it. */
 export const actionformerName = 'actionformer';
 
 type Given = Readonly<Record<string, unknown>>;

@@ -47,6 +47,7 @@ export interface Pyramid {
   readonly offsets: readonly Value[];
 }
 
+/** Declared inputs of the graph, as values. */
 export interface PyramidInputs {
   /** A value for each stream: [b, rows, width]. */
   readonly streams: readonly Value[];
@@ -56,6 +57,7 @@ export interface PyramidInputs {
   readonly positions?: Value;
 }
 
+/** The levels of the pyramid over the streams: values [b, width, t] and masks, finest first. */
 export function pyramidValues(g: GraphBuilder, config: ActionFormerConfig, inputs: PyramidInputs): Pyramid {
   return pyramidOver(g, config, inputs.mask, (masks) => backboneValues(g, config, inputs, masks));
 }
@@ -83,6 +85,7 @@ export function pyramidOver(
   return { masks, backbone, neck, logits, offsets };
 }
 
+/** Form of a convolution along time, zeros around it; stride and groups 1 and a bias where absent. */
 export interface ConvOptions {
   readonly kernel: number;
   readonly stride?: number;

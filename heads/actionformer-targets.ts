@@ -12,9 +12,11 @@ import { paddedLength, pointsOf, strideOf } from './actionformer-sizes.js';
 
 const { fround } = Math;
 
-/** Inputs of the graph beside the streams of features, and what the streams are called. */
+/** Input of the mask: [b, rows]. */
 export const maskInput = 'mask';
+/** Input of absolute positions, where the configuration has them. */
 export const positionsInput = 'positions';
+/** Input of a stream of features, by its number. */
 export const streamInput = (index: number, count: number): string => (count === 1 ? 'features' : `features.${index}`);
 
 /** Target inputs of the loss. */

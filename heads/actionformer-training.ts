@@ -105,6 +105,7 @@ export interface MomentItem {
   load(): Promise<Streams>;
 }
 
+/** Sequences to train on, and how batches of them are made. */
 export interface MomentDataOptions {
   readonly items: readonly MomentItem[];
   /** Sequences of a batch. */

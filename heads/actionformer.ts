@@ -31,6 +31,7 @@ import { clipSeconds, gridOf, gridToSeconds, type FeatureGrid } from './numerics
 import { suppress } from './numerics/nms.js';
 import { decodeLevels, type LevelOutputs, type Segments } from './numerics/segments.js';
 
+/** ActionFormer as published: configurations and checkpoints of happyharrycn/actionformer_release. */
 export const actionformer: HeadFamily = {
   name,
   task: 'mq',

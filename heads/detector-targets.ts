@@ -17,6 +17,7 @@ export interface ObjectFrame {
   readonly truths: readonly ObjectTruth[];
 }
 
+/** Places of a detector, and which of them are asked about a box. */
 export interface DetectorGrid {
   /** Places of the detector: [h, w]. */
   readonly grid: readonly [h: number, w: number];

@@ -20,6 +20,7 @@ const encoderParts = /^(model\.)?(s\d|pathway\d|patch_embed\d?\.|blocks\d?\.|nor
 /** Of BatchNorm3d. */
 const epsilon = 1e-5;
 
+/** Official linear head of future hand prediction. */
 export const fhpHead: HeadFamily = {
   name,
   task: 'fhp',

@@ -10,6 +10,7 @@ import { staRoiHead } from './sta-roi-head.js';
 import { staRoi } from './sta-roi.js';
 import { stillFast } from './stillfast.js';
 
+/** Heads of hands, interactions, actions to come and changes of state. */
 export const forecastFamilies: readonly HeadFamily[] = [
   hands,
   staRoi,

@@ -5,7 +5,7 @@
  * be added, and whether each hand is in view.
  *
  * Recipe: heads.md 3 after the probe of Wang et al., "InternVideo2", 2024, and the loss of Chen et al., "InternVideo-Ego4D", 2022: smooth
- * L1 in pixels over annotated hands. Default 128 channels: 0.4 million parameters, 1.6 MB at a width of 192.
+ * L1 in pixels over annotated hands. Default 128 channels: 0.3 million parameters, 1.3 MB at a width of 192.
  */
 import type { GraphBuilder } from '../src/graph/builder.js';
 import {
@@ -43,6 +43,7 @@ const carryLayer = 'carry';
 /** Parameter with the mean places of the training split: `handPrior` before training, the middle of the frame where nobody sets it. */
 export const priorParameter = 'prior';
 
+/** Future hands from tokens; trained here. */
 export const hands: HeadFamily = {
   name,
   task: 'fhp',

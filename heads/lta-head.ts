@@ -15,6 +15,7 @@ import { sampledSequences } from './sequences.js';
 
 const name = 'lta-head';
 
+/** Official decoder of long-term anticipation. */
 export const ltaHead: HeadFamily = {
   name,
   task: 'lta',

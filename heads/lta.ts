@@ -19,6 +19,7 @@ import { sampledSequences } from './sequences.js';
 const name = 'lta';
 const epsilon = 1e-5;
 
+/** Actions to come from rows; trained here. */
 export const lta: HeadFamily = {
   name,
   task: 'lta',

@@ -85,6 +85,13 @@ test('a list of first times of another length is refused', () => {
   expect(() => when([1, 2], { first: [1, 2] })).toThrow(/option `first`: expected seconds, or 1 of them/);
 });
 
+test('no part of the bell lies in the padding', () => {
+  const { pnr } = stateTargets([{ stateChange: true, row: 9, count: 3 }], { rows: 5 });
+  expect([...pnr.data.subarray(3)]).toEqual([0, 0]);
+  expect(pnr.data.reduce((a, b) => a + b, 0)).toBeCloseTo(1, 6);
+  expect(pnr.data.indexOf(Math.max(...pnr.data))).toBe(2);
+});
+
 test('the bell sums to 1, also at the ends and beyond them', () => {
   const { pnr, counted } = stateTargets(
     [

@@ -49,6 +49,7 @@ const clipSeconds = 8;
 /** Rows on each side of the best one that the expectation takes in. */
 const reach = 2;
 
+/** Point of no return and change of state; trained here. */
 export const pnrOscc: HeadFamily = {
   name,
   task: 'pnr',

@@ -12,6 +12,7 @@ import type { BoxCorners } from '../src/models/forecasts.js';
 import { tensor } from '../src/tensor.js';
 import type { Tensor } from '../src/types.js';
 
+/** A map, and the bins that a box is cut into. */
 export interface RoiGrid {
   /** Of the map: [h, w]. */
   readonly grid: readonly [h: number, w: number];
@@ -31,7 +32,11 @@ export interface RoiFactors {
   readonly columns: Tensor<'float32'>;
 }
 
-/** @param slots boxes a picture in the result; further ones are left out */
+/**
+ * The factors of RoIAlign along rows and columns.
+ *
+ * @param slots boxes a picture in the result; further ones are left out
+ */
 export function roiFactors(
   pictures: readonly (readonly BoxCorners[])[],
   slots: number,

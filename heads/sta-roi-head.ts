@@ -21,6 +21,7 @@ import { roiAlign, roiFactors } from './roi-align.js';
 
 const name = 'sta-roi-head';
 
+/** Official RoI head of InternVideo-Ego4D. */
 export const staRoiHead: HeadFamily = {
   name,
   task: 'sta',

@@ -49,6 +49,7 @@ const epsilon = 1e-5;
 /** Difference in seconds from which on the loss of the time grows linearly: the tolerance of the metric. */
 const contactBeta = 0.25;
 
+/** Next interaction of given boxes; trained here. */
 export const staRoi: HeadFamily = {
   name,
   task: 'sta',

@@ -7,6 +7,8 @@ export interface StateTruth {
   readonly stateChange: boolean;
   /** Where the point of no return lies, counted in rows (the middle of row i is i); null where it is not annotated. */
   readonly row: number | null;
+  /** Rows before the padding; absent: all. */
+  readonly count?: number;
 }
 
 /** What the loss compares with. */
@@ -25,11 +27,12 @@ export function stateTargets(
   { rows, sigma = 1 }: { readonly rows: number; readonly sigma?: number },
 ): StateTargets {
   const pnr = new Float32Array(clips.length * rows).fill(1 / rows);
-  clips.forEach(({ row: middle }, clip) => {
+  clips.forEach(({ row: middle, count = rows }, clip) => {
     if (middle === null) return;
-    const place = Math.min(Math.max(middle, 0), rows - 1);
-    const bell = Array.from({ length: rows }, (_, row) => Math.exp(-(((row - place) / sigma) ** 2) / 2));
+    const place = Math.min(Math.max(middle, 0), count - 1);
+    const bell = Array.from({ length: count }, (_, row) => Math.exp(-(((row - place) / sigma) ** 2) / 2));
     const total = bell.reduce((a, b) => a + b, 0);
+    pnr.fill(0, clip * rows, (clip + 1) * rows);
     pnr.set(
       bell.map((share) => share / total),
       clip * rows,

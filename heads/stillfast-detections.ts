@@ -23,6 +23,7 @@ export interface StillFastOutputs {
   readonly offsets: Float32Array;
 }
 
+/** Constants of the official post-processing. */
 export interface StillFastRules {
   /** Of the picture: [height, width]. */
   readonly image: readonly [number, number];
@@ -50,6 +51,7 @@ export const stillFastDefaults = {
 /** Sides below this are no boxes. */
 const leastSide = 1e-2;
 
+/** An interaction that is about to come: box in pixels, noun, verb and seconds to contact. */
 export interface StillFastDetection {
   readonly box: readonly [x1: number, y1: number, x2: number, y2: number];
   /** From 0, without the background. */

@@ -18,6 +18,7 @@ const name = 'stillfast';
 const block = /^(?:model\.)?backbone\.pre_pyramid_fusion_block_([1-4])\./;
 const [up, after] = ['post_up_conv_block', 'post_sum_conv_block'];
 
+/** Official fusion block of StillFast. */
 export const stillFast: HeadFamily = {
   name,
   task: 'sta',

@@ -1,27 +1,16 @@
 import { Flags } from '@oclif/core';
-import { BaseCommand, type CommonFlags } from '../../src/cli/base-command.js';
+import { BaseCommand } from '../../src/cli/base-command.js';
 import { deviceFlags, given } from '../../src/cli/flags.js';
 import {
   fineTuneFlags,
   gradCheckFlag,
   gradientColumns,
-  gradientOutput,
   tuningLists,
   tuningOptions,
 } from '../../src/cli/fine-tune-flags.js';
-import {
-  endOf,
-  metricText,
-  parseResume,
-  stepColumns,
-  stepOutput,
-  trainFlags,
-  withConfig,
-} from '../../src/cli/train-flags.js';
+import { endOf, parseResume, stepColumns, trainFlags, withConfig } from '../../src/cli/train-flags.js';
+import { printChecks, stepSink, tellEnd } from '../../src/cli/train-output.js';
 import type { RecognitionTraining } from '../../src/pipeline/train-recognition.js';
-import type { GradientCheck } from '../../src/train/grad-check.js';
-import type { StepRecord, TrainingOutcome } from '../../src/train/trainer.js';
-import type { Progress } from '../../src/types.js';
 
 /** Families of heads by what `--head` calls them. */
 const headNames = { linear: 'linear-probe', attentive: 'attentive-probe', ridge: 'linear-probe' } as const;
@@ -94,7 +83,7 @@ export default class TrainRecognition extends BaseCommand {
     const { head, output, deterministic } = flags;
     const threads = flags.threads ?? (deterministic ? 1 : undefined);
     using progress = await this.progress(flags);
-    const steps = this.#steps(flags, progress);
+    const steps = stepSink(this.writer(flags, stepColumns), { isVerbose: flags.verbose, progress });
     const shared = { signal: this.signal, progress };
     if (flags['fine-tune']) {
       const { checkFineTuning, fineTuneRecognition } = await import('../../src/pipeline/fine-tune.js');
@@ -103,12 +92,12 @@ export default class TrainRecognition extends BaseCommand {
       const own = { ...tuningOptions(flags), ...splits, ...shared, ...given({ threads }), onStep: steps.onStep };
       const options = { ...own, head: headOf('recognition-head')! }; // one of ours
       if (flags['grad-check']) {
-        await this.#printChecks(flags, await checkFineTuning(options));
+        await printChecks(this.writer(flags, gradientColumns), await checkFineTuning(options));
         return;
       }
       const { final, ...outcome } = await fineTuneRecognition(options);
       await steps.end();
-      this.#tell(outcome, flags, { progress, written: final && [final.encoder, final.head] });
+      tellEnd(outcome, output, { progress, written: final && [final.encoder, final.head] });
       return;
     }
     const options: RecognitionTraining = {
@@ -144,67 +133,11 @@ export default class TrainRecognition extends BaseCommand {
       onStep: steps.onStep,
     };
     if (flags['grad-check']) {
-      await this.#printChecks(flags, await checkRecognition(options));
+      await printChecks(this.writer(flags, gradientColumns), await checkRecognition(options));
       return;
     }
     const { head: written, scores, ...outcome } = await trainRecognition(options);
     await steps.end();
-    this.#tell(outcome, flags, { progress, written: written && [written], scores });
-  }
-
-  /** What becomes of the records of a run; `end` when it is over. */
-  #steps(flags: CommonFlags, progress: Progress): { onStep: (record: StepRecord) => void; end: () => Promise<void> } {
-    const writer = this.writer(flags, stepColumns);
-    const begun = performance.now();
-    // Records are written in the order of the steps; the last one is waited for at the end.
-    let written = Promise.resolve();
-    return {
-      onStep: (record) => {
-        if (record.metrics !== undefined) {
-          const seconds = ((performance.now() - begun) / 1000).toFixed(0);
-          progress.note(
-            `epoch ${record.epoch}: ${metricText({ 'training loss': record.loss, ...record.metrics })} (${seconds} s)`,
-          );
-        }
-        if (record.metrics !== undefined || flags.verbose)
-          written = written.then(() => writer.write(stepOutput(record)));
-      },
-      end: async () => {
-        await written;
-        await writer.end();
-      },
-    };
-  }
-
-  /** How a run ended, for people. */
-  #tell(
-    { ended, step, best }: Pick<TrainingOutcome, 'ended' | 'step' | 'best'>,
-    { output }: { readonly output: string },
-    result: {
-      readonly progress: Progress;
-      /** What was written; null where the run was interrupted. */
-      readonly written: readonly { readonly folder: string; readonly id: string }[] | null;
-      readonly scores?: Readonly<Record<string, number>>;
-    },
-  ): void {
-    const { progress, written, scores } = result;
-    if (written === null) {
-      progress.note(`interrupted and saved at step ${step} in ${output}: the same command goes on from there`);
-      return;
-    }
-    const why = { done: '', time: 'the time is over', patience: 'no better score', interrupted: '' }[ended];
-    const place = best === null ? '' : `best at step ${best.step} (${best.value.toFixed(4)})`;
-    const parts = [why, place, metricText(scores ?? {})].filter((part) => part !== '');
-    if (parts.length > 0) progress.note(parts.join('; '));
-    for (const { folder, id } of written) progress.note(`wrote ${folder} (${id})`);
-  }
-
-  /** The table of `--grad-check`; a wrong gradient is an error. */
-  async #printChecks(flags: CommonFlags, checks: readonly GradientCheck[]): Promise<void> {
-    const { refuseWrongGradients } = await import('../../src/train/grad-check.js');
-    const writer = this.writer(flags, gradientColumns);
-    for (const check of checks) await writer.write(gradientOutput(check));
-    await writer.end();
-    refuseWrongGradients(checks);
+    tellEnd(outcome, output, { progress, written: written && [written], scores });
   }
 }

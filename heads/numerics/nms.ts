@@ -15,6 +15,7 @@ const areaEpsilon = fround(1e-6);
 /** What an overlap does to a score: `cut` to 0 from the threshold on; `linear`: times 1 - IoU from it on; `gaussian`: exp(-IoU^2 / sigma) always. */
 export type Decay = 'cut' | 'linear' | 'gaussian';
 
+/** Rule of soft suppression: how scores fall beside a better segment. */
 export interface SoftOptions {
   readonly decay: Decay;
   /** Of `gaussian`. */
@@ -88,6 +89,7 @@ function areas(start: Float32Array, end: Float32Array): Float32Array {
   return start.map((value, i) => fround(fround(end[i]! - value) + areaEpsilon));
 }
 
+/** Rule of hard suppression. */
 export interface HardOptions {
   /** IoU from which on the lower score falls. */
   readonly overlapFrom: number;

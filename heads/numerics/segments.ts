@@ -71,6 +71,7 @@ export interface LevelOutputs {
   readonly stride: number;
 }
 
+/** What becomes of the scores of a level (ActionFormer `test_cfg`). */
 export interface DecodeOptions {
   readonly classes: number;
   /** Scores at or below it are dropped. */

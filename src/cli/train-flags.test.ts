@@ -26,6 +26,8 @@ test('the file says flags that the command line does not', async () => {
 test.each([
   ['no object', [1], /expected an object of flags/],
   ['no JSON', '{', /no JSON/],
+  ['a name that ends the options', { '': true }, /c\.json`: expected names of flags .*, found ""/],
+  ['a name with an underscore', { weight_decay: 1 }, /as `weight-decay`, found "weight_decay"/],
   ['a list as a value', { lr: [1] }, /`lr`: expected a number, a text, true or false/],
 ])('%s is refused', async (_, value, message) => {
   await expect(withFile(value)).rejects.toThrow(message);

@@ -103,6 +103,13 @@ export async function withConfig(argv: readonly string[]): Promise<string[]> {
   }
   const said = new Set(argv.flatMap((word) => /^--([a-z-]+)/.exec(word)?.[1] ?? shortNames[word.slice(0, 2)] ?? []));
   const words = Object.entries(value).flatMap(([name, member]: [string, unknown]) => {
+    if (!/^[a-z][a-z-]*$/.test(name)) {
+      throw new EgolensError(
+        'data.invalid',
+        `\`${path}\`: expected names of flags without dashes before them, as \`weight-decay\`, found ${JSON.stringify(name)}`,
+        { input: path },
+      );
+    }
     if (said.has(name) || member === false || member === null) return [];
     if (member === true) return [`--${name}`];
     if (typeof member === 'number' || typeof member === 'string') return [`--${name}=${member}`];

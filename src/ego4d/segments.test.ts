@@ -88,3 +88,19 @@ test.each([
 ])('%s is refused with its place', (_, value, message) => {
   expect(() => read(value)).toThrow(message);
 });
+
+test.each([
+  ['1e-05', 1e-5],
+  ['.5', 0.5],
+  [' +2. ', 2],
+  ['1E0', 1],
+])('a cell of CSV that spells a number as `%s`', (start, seconds) => {
+  expect(read([{ id: 'a', start, end: '1e1', label: 'x' }]).segments[0]!.places[0]).toMatchObject({
+    start: seconds,
+    end: 10,
+  });
+});
+
+test.each(['0x10', '1e', 'e5', '1e999', '1 2', '.', 'Infinity'])('a cell that is no number: `%s`', (end) => {
+  expect(() => read([{ id: 'a', start: 0, end, label: 'x' }])).toThrow(/expected a finite number/);
+});

@@ -199,10 +199,11 @@ function spanIn(
   return [start, end];
 }
 
-/** A finite number; text that spells one too, since CSV knows no other. */
+/** A finite number; text that spells one too, since CSV knows no other (spreadsheets and pandas write small ones as `1e-05`). */
 function numberIn(document: JsonDocument, entry: Entry, field: string, at: string): number {
   const value = entry[field];
-  const number = typeof value === 'string' && /^-?\d+(\.\d+)?$/.test(value.trim()) ? Number(value) : value;
+  const number =
+    typeof value === 'string' && /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(value.trim()) ? Number(value) : value;
   if (typeof number === 'number' && Number.isFinite(number)) return number;
   throw fault(document, `${at}/${field}`, 'a finite number', shown(value));
 }

@@ -76,7 +76,12 @@ export function checkFeatures(
   { force = false, index = 0 }: { readonly force?: boolean; readonly index?: number } = {},
 ): void {
   const wanted: FeatureSource | undefined = info.features[index];
-  assert(wanted, `${id}: no stream ${index} of features`);
+  if (wanted === undefined) {
+    throw new EgolensError(
+      'model.config',
+      `${id}: model.json names ${info.features.length} streams of features, expected at least ${index + 1}`,
+    );
+  }
   const { name, width, clock, model } = offered;
   if (width !== wanted.width) {
     throw new EgolensError('data.shape', `\`${name}\`: rows of ${width} numbers; ${id} expects ${wanted.width}`, {

@@ -118,7 +118,7 @@ function withPositions(g: GraphBuilder, x: Value, { geometry, tower, positions }
 /**
  * Tubelet embedding behind a convolutional stem: [b, n, width]. The frames of a tubelet are the channels of one picture, so that the first
  * kernel sees motion already. Ours, for small models trained from little data: there a stem learns what patches alone do not
- * (Xiao et al., "Early Convolutions Help Transformers See Better", 2021; figures in docs/training.md).
+ * (Xiao et al., "Early Convolutions Help Transformers See Better", 2021; docs/default-encoder.md).
  */
 function convolvedTubelets(g: GraphBuilder, model: Classifier, variant: GraphVariant): Value {
   const { geometry, stem, tower } = model;

@@ -114,22 +114,36 @@ async function knownOf(root: string, { folder, task, split }: Ego4dSelection): P
     }
     return all;
   }
-  const sources: string[] = [];
+  const sources = await filesOf(root, task, split);
   const videos = new Set<string>();
   const clips = new Map<string, AnnotatedClip>();
-  for (const one of split === undefined ? ego4dSplits : [split]) {
-    const path = await firstOf(annotationNames(task, one).map((name) => join(root, 'annotations', name)));
-    if (path === undefined) continue;
-    sources.push(path);
+  for (const path of sources) {
     const found = annotatedVideos(await readJsonFile(path));
     for (const uid of found.videos) videos.add(uid);
     for (const [uid, clip] of found.clips) if ((clips.get(uid)?.start ?? null) === null) clips.set(uid, clip);
   }
-  if (sources.length === 0) {
-    const names = (split === undefined ? ego4dSplits : [split]).map((one) => `\`${annotationNames(task, one)[0]!}\``);
-    throw notFound(join(root, 'annotations'), `no annotations of ${task}; expected ${names.join(' or ')} in it`);
-  }
   return { videos: [...videos], clips, sources };
+}
+
+/**
+ * The annotation files of a task: of one split, else of all that are there.
+ *
+ * @throws EgolensError input.not_found
+ */
+export async function annotationFiles(folder: string, task: Ego4dTask, split?: Ego4dSplit): Promise<string[]> {
+  return await filesOf(await rootOf(folder), task, split);
+}
+
+async function filesOf(root: string, task: Ego4dTask, split: Ego4dSplit | undefined): Promise<string[]> {
+  const splits = split === undefined ? ego4dSplits : [split];
+  const paths: string[] = [];
+  for (const one of splits) {
+    const path = await firstOf(annotationNames(task, one).map((name) => join(root, 'annotations', name)));
+    if (path !== undefined) paths.push(path);
+  }
+  if (paths.length > 0) return paths;
+  const names = splits.map((one) => `\`${annotationNames(task, one)[0]!}\``);
+  throw notFound(join(root, 'annotations'), `no annotations of ${task}; expected ${names.join(' or ')} in it`);
 }
 
 function dataSetPaths(root: string): readonly string[] {

@@ -9,6 +9,7 @@ import { EgolensError, asEgolensError } from '../errors.js';
 import { hostId } from '../features/locks.js';
 import type { TimeBase } from '../features/store.js';
 import { seededRandom } from '../random.js';
+import { isQuestion } from '../text/questions.js';
 import type { Progress, Seconds } from '../types.js';
 import type { Ego4dSelection } from './ego4d-inputs.js';
 
@@ -24,6 +25,8 @@ export interface InputItem {
   readonly name?: string;
   readonly start?: Seconds;
   readonly end?: Seconds;
+  /** What is asked of it, where a list says so as `query`. */
+  readonly queries?: readonly string[];
   /** Whose seconds its are, where they are not those of a file of one's own. */
   readonly of?: TimeBase;
   readonly error?: EgolensError;
@@ -202,7 +205,7 @@ async function readListFile(path: string): Promise<string> {
   });
 }
 
-/** Paths separated by NUL; or one a line, between them records `{"input":…,"start":…,"end":…,"id":…}`. */
+/** Paths separated by NUL; or one a line, between them records `{"input":…,"start":…,"end":…,"id":…,"query":…}`. */
 async function fromList(text: string, options: InputOptions): Promise<InputItem[]> {
   const separator = options.nul === true ? '\0' : /\r?\n/;
   const items: InputItem[] = [];
@@ -218,7 +221,19 @@ async function fromList(text: string, options: InputOptions): Promise<InputItem[
     const { input, ...rest } = parseRecord(entry, i + 1);
     for (const item of await expandListed(input, options)) items.push({ ...item, ...rest });
   }
-  return items;
+  return withQueries(items);
+}
+
+/** Records that ask of one stretch of a video are one item with all their questions: it is worked on once. */
+function withQueries(items: readonly InputItem[]): InputItem[] {
+  const joined = new Map<string | number, InputItem>();
+  items.forEach((item, i) => {
+    const { path, start, end, name, queries } = item;
+    const key = queries === undefined ? i : JSON.stringify([path, start, end, name]);
+    const before = joined.get(key);
+    joined.set(key, { ...item, ...(queries && { queries: [...(before?.queries ?? []), ...queries] }) });
+  });
+  return [...joined.values()];
 }
 
 /** What stands in a list is a path, never a pattern or another list. */
@@ -229,7 +244,7 @@ async function expandListed(entry: string, options: InputOptions): Promise<Input
   return [failed(entry, 'input.not_found', 'no such file or folder')];
 }
 
-function parseRecord(line: string, number: number): Pick<InputItem, 'input' | 'name' | 'start' | 'end'> {
+function parseRecord(line: string, number: number): Pick<InputItem, 'input' | 'name' | 'start' | 'end' | 'queries'> {
   const fault = (expected: string): EgolensError =>
     new EgolensError('usage.flag', `line ${number} of the list: ${expected}`);
   let value: unknown;
@@ -238,7 +253,7 @@ function parseRecord(line: string, number: number): Pick<InputItem, 'input' | 'n
   } catch (cause) {
     throw fault(`no JSON: ${(cause as Error).message}`);
   }
-  const { input, start, end, id } = value as Readonly<Record<'input' | 'start' | 'end' | 'id', unknown>>; // the line is in braces
+  const { input, start, end, id, query } = value as Readonly<Record<string, unknown>>; // the line is in braces
   if (typeof input !== 'string' || input === '') throw fault('expected a member `input` with a path');
   const time = (name: 'start' | 'end', found: unknown): Partial<Record<'start' | 'end', number>> => {
     if (found === undefined || found === null) return {};
@@ -250,7 +265,16 @@ function parseRecord(line: string, number: number): Pick<InputItem, 'input' | 'n
   if (id !== undefined && id !== null && (typeof id !== 'string' || id === '')) {
     throw fault(`\`id\`: expected text, found ${JSON.stringify(id)}`);
   }
-  return { input, ...(typeof id === 'string' && { name: id }), ...time('start', start), ...time('end', end) };
+  if (query !== undefined && query !== null && (typeof query !== 'string' || !isQuestion(query))) {
+    throw fault(`\`query\`: expected a question, found ${JSON.stringify(query)}`);
+  }
+  return {
+    input,
+    ...(typeof id === 'string' && { name: id }),
+    ...time('start', start),
+    ...time('end', end),
+    ...(typeof query === 'string' && { queries: [query] }),
+  };
 }
 
 /** Videos below a folder, in byte order of their paths. A folder in it that cannot be read becomes an item with an error. */

@@ -6,7 +6,8 @@ import { openFeatures, type ReadOptions, type TimeBase } from '../features/store
 import { findModel } from '../hub/cache.js';
 import { float, type JsonValue } from '../json.js';
 import { checkFeatures, openHeadFolder, type HeadFolder } from '../models/head-folder.js';
-import type { Head, HeadFamily } from '../models/head.js';
+import { verifyFiles } from '../models/folder.js';
+import type { Head, HeadFamily, HeadTask } from '../models/head.js';
 import { openSession, type Session } from '../runtime/session.js';
 import { sizeOf } from '../tensor.js';
 import type { Progress } from '../types.js';
@@ -47,19 +48,23 @@ function rowsFor({ folder, head }: HeadRun): number | 'mean' {
  * A head folder with the family that decodes it.
  *
  * @param headOf the families of heads by name
- * @throws EgolensError model.not_found, model.unknown_family, model.config for a head of another task
+ * @param task what it must be for
+ * @throws EgolensError model.not_found, model.unknown_family, model.digest, model.config for a head of another task
  */
 export async function openHead(
   name: string,
   headOf: (family: string) => HeadFamily | undefined,
+  task: HeadTask = 'recognition',
 ): Promise<Pick<HeadRun, 'folder' | 'head'>> {
   const folder = await openHeadFolder(await findModel(name));
   const { manifest, info, id } = folder;
   const family = headOf(manifest.family);
   if (family === undefined) throw new EgolensError('model.unknown_family', `${id}: no head \`${manifest.family}\``);
-  if (info.task !== 'recognition') {
-    throw new EgolensError('model.config', `${id}: a head for ${info.task}; expected one for recognition`);
+  if (info.task !== task) {
+    throw new EgolensError('model.config', `${id}: a head for ${info.task}; expected one for ${task}`);
   }
+  // Heads are small: hashing one costs less than the first run of it.
+  await verifyFiles(folder);
   return { folder, head: family.spec(manifest.config) };
 }
 
@@ -165,7 +170,7 @@ export async function* labelVideos(
         item === undefined ? basename(path, extname(path)) : (item.name ?? basename(item.path, extname(item.path)));
       const shared = { input: item?.input ?? path, of: meta?.of ?? ({ kind: 'file' } as const) };
       if (per === 'video') {
-        const end = Math.max(...times.map((row) => row.end));
+        const end = times.reduce((most, row) => Math.max(most, row.end), 0);
         items.push({ ...shared, id: stem, start: times[0]!.start, end, rows: shownRows(all, size, run) });
       } else {
         times.forEach(({ start, end }, i) => {
@@ -197,7 +202,15 @@ async function* labelItems(items: readonly Item[], session: Session, run: HeadRu
   const width = head.widths[0]!; // of one stream
   const labels: Record<string, readonly string[]> = {};
   for (const { kind, count } of head.kinds) {
-    labels[kind] = folder.labels[kind] ?? Array.from({ length: count }, (_, i) => String(i));
+    const names = folder.labels[kind] ?? Array.from({ length: count }, (_, i) => String(i));
+    if (names.length !== count) {
+      throw new EgolensError(
+        'model.config',
+        `${folder.id}: ${names.length} names of ${kind}, expected the ${count} classes of model.json`,
+        { try: '`egolens models verify`, or train the head again' },
+      );
+    }
+    labels[kind] = names;
   }
   const options: Record<string, JsonValue> = { ...folder.info.options, top: run.top };
   for (let first = 0; first < items.length; first += itemsAtOnce) {
@@ -206,6 +219,11 @@ async function* labelItems(items: readonly Item[], session: Session, run: HeadRu
     const rows = group.map((item) => item.rows);
     const outputs = await session.run(featureBatch(rows, width), Object.keys(head.outputs));
     const predictions = head.decode(outputs, { labels, options, clock: null });
+    if (predictions.length !== group.length) {
+      throw new EgolensError('model.config', `${folder.id}: the graph gives other classes than model.json says`, {
+        try: '`egolens models verify`, or train the head again',
+      });
+    }
     for (const [i, found] of predictions.entries()) {
       const { id, input, of, start, end } = group[i]!; // a list for each item
       for (const prediction of found) {

@@ -134,7 +134,7 @@ function placedByFile(list: SegmentList, index: FeatureIndex, skipMissing: boole
     throw new EgolensError(
       'input.not_found',
       `\`${list.name}\`: ${count} of ${list.segments.length} segments have no feature file; ${missing.size} videos are missing: ${names.join(', ')}${more}`,
-      { input: list.name, try: '`egolens extract` for these videos, or `--skip-missing`' },
+      { input: list.name, try: `\`egolens extract\` for these videos${skipMissing ? '' : ', or `--skip-missing`'}` },
     );
   }
   return byFile;
@@ -158,7 +158,8 @@ class Collector {
   async add(path: string, placed: readonly Placed[]): Promise<void> {
     await using file = await openFeatures(path, this.#options.reading);
     const { times, meta } = file;
-    this.#checkForm(formOf(file));
+    this.#form ??= formOf(file);
+    checkForm(formOf(file), this.#form, this.#options.mixed);
     if (times === undefined) {
       throw new EgolensError('data.clock', `\`${path}\`: nothing tells the times of its rows`, {
         input: path,
@@ -187,7 +188,7 @@ class Collector {
       return [{ index, chosen, found }];
     });
     const values = await readRows(file, new Set(wanted.flatMap(({ chosen }) => chosen)));
-    const width = this.#form!.width; // set by the check
+    const width = this.#form.width;
     for (const { index, chosen, found } of wanted) {
       const parts = chosen.map((row) => values.get(row)!); // asked for in the line above
       const rows = this.#options.rows === 'mean' ? meanOf(parts, width) : joined(parts, rowElements);
@@ -211,32 +212,6 @@ class Collector {
     ]);
   }
 
-  #checkForm(form: FeatureForm): void {
-    const first = (this.#form ??= form);
-    if (form.width !== first.width) {
-      throw new EgolensError(
-        'data.shape',
-        `\`${form.path}\`: rows of ${form.width} numbers; \`${first.path}\` has ${first.width}`,
-        { input: form.path, try: 'features of one model' },
-      );
-    }
-    if (form.clock && first.clock && !sameClock(form.clock, first.clock)) {
-      throw new EgolensError(
-        'data.clock',
-        `\`${form.path}\`: rows at ${clockText(form.clock)}; \`${first.path}\` at ${clockText(first.clock)}`,
-        { input: form.path, try: 'features that were extracted with one recipe' },
-      );
-    }
-    if (this.#options.mixed !== true && form.model !== first.model) {
-      const text = (model: string | undefined): string => model ?? 'an unknown model';
-      throw new EgolensError(
-        'usage.conflict',
-        `\`${form.path}\`: features of ${text(form.model)}; \`${first.path}\` of ${text(first.model)}`,
-        { input: form.path, try: '`--force-features` if the models are known to be the same' },
-      );
-    }
-  }
-
   result(skipMissing: boolean): SegmentRows {
     const count = this.#outside.length;
     if (count > 0 && (!skipMissing || this.#kept.length === 0)) {
@@ -244,7 +219,7 @@ class Collector {
       throw new EgolensError(
         'data.invalid',
         `\`${this.#list.name}\`: ${count} segments lie outside their features: ${this.#outside.slice(0, shownNames).join(', ')}${more}`,
-        { input: this.#list.name, try: 'features of the whole videos, or `--skip-missing`' },
+        { input: this.#list.name, try: `features of the whole videos${skipMissing ? '' : ', or `--skip-missing`'}` },
       );
     }
     const kept = this.#kept.sort((a, b) => a.index - b.index);
@@ -260,7 +235,39 @@ class Collector {
   }
 }
 
-function formOf({ path, shape, clock, meta }: FeatureFile): FeatureForm {
+/**
+ * Refuses features of another form than the first ones of a run.
+ *
+ * @param mixed other models are let pass
+ * @throws EgolensError data.shape, data.clock, usage.conflict with both sides
+ */
+export function checkForm(form: FeatureForm, first: FeatureForm, mixed = false): void {
+  if (form.width !== first.width) {
+    throw new EgolensError(
+      'data.shape',
+      `\`${form.path}\`: rows of ${form.width} numbers; \`${first.path}\` has ${first.width}`,
+      { input: form.path, try: 'features of one model' },
+    );
+  }
+  if (form.clock && first.clock && !sameClock(form.clock, first.clock)) {
+    throw new EgolensError(
+      'data.clock',
+      `\`${form.path}\`: rows at ${clockText(form.clock)}; \`${first.path}\` at ${clockText(first.clock)}`,
+      { input: form.path, try: 'features that were extracted with one recipe' },
+    );
+  }
+  if (!mixed && form.model !== first.model) {
+    const text = (model: string | undefined): string => model ?? 'an unknown model';
+    throw new EgolensError(
+      'usage.conflict',
+      `\`${form.path}\`: features of ${text(form.model)}; \`${first.path}\` of ${text(first.model)}`,
+      { input: form.path, try: '`--force-features` if the models are known to be the same' },
+    );
+  }
+}
+
+/** The form of a file. */
+export function formOf({ path, shape, clock, meta }: FeatureFile): FeatureForm {
   const width = shape.at(-1)!; // two or three axes
   const model = meta && `${meta.model.name}@${meta.model.digest.slice(0, 12)}`;
   return { path, width, clock, model, output: meta?.output, preset: meta?.preset };

@@ -8,6 +8,7 @@ import { openHeadFolder } from '../models/head-folder.js';
 import { seededRandom } from '../random.js';
 import { tensor } from '../tensor.js';
 import type { Progress } from '../types.js';
+import { featureSet, labelVideos, openHead } from './recognize-head.js';
 import { trainRecognition, type RecognitionTraining, type TrainedRecognition } from './train-recognition.js';
 
 let folder: string;
@@ -260,4 +261,51 @@ describe('bad input is refused', () => {
   test('a metric that there is not', async () => {
     await rejected({ metric: 'verb_top1' }, 'usage.flag', /expected one of top1, top5, mean_class_accuracy, val_loss/);
   });
+  test('features too large for their variance in float32, before any step', async () => {
+    await features('huge', 50, 12, 3e38);
+    const gt = await list('t.csv', 'input,start,end,label\nhuge.mp4,1,2,cut\ntrain0.mp4,1,2,pour\n');
+    await rejected(
+      { gt, val: gt },
+      'data.not_finite',
+      /the variance of column 0 is .+, expected a number that float32 holds/,
+    );
+  });
+
+  test('ridge in the folder of a run of steps, whose result it would replace', async () => {
+    const before = await run({ epochs: 1 });
+    await expect(run({ method: 'ridge' })).rejects.toMatchObject({
+      code: 'output.exists',
+      message: expect.stringMatching(/a run of steps is there, at step \d+/) as string,
+    });
+    expect((await openHeadFolder(join(folder, 'run', 'final'))).id).toBe(before.head!.id);
+  });
+});
+
+test('a head folder that was changed by hand is refused before it labels anything', async () => {
+  await makeSplit('train', 1);
+  await makeSplit('val', 1);
+  const { head } = await run({ method: 'ridge' });
+  const at = head!.folder;
+  const label = async (): Promise<void> => {
+    const opened = await openHead(at, headOf);
+    const options = { top: 1, minScore: 0, forceFeatures: false, device: 'cpu', threads: 1, progress: silent };
+    const { signal } = new AbortController();
+    const reading = { clock: 'ego4d-grid' } as const;
+    const set = await featureSet(join(folder, 'features'));
+    for await (const record of labelVideos(set, 'window', { ...opened, ...options, reading, signal })) {
+      throw new Error(`labelled ${record.id}`);
+    }
+  };
+  const manifest = await readFile(join(at, 'model.json'), 'utf8');
+  const value = JSON.parse(manifest) as { config: object };
+  await writeFile(join(at, 'model.json'), JSON.stringify({ ...value, config: { ...value.config, classes: [1] } }));
+  await expect(label()).rejects.toMatchObject({
+    code: 'model.config',
+    message: expect.stringMatching(/4 names of label, expected the 1 classes of model.json/) as string,
+  });
+  await writeFile(join(at, 'model.json'), manifest);
+  const graph = await readFile(join(at, 'graph.onnx'));
+  graph[graph.length - 1]! ^= 1;
+  await writeFile(join(at, 'graph.onnx'), graph);
+  await expect(label()).rejects.toMatchObject({ code: 'model.digest' });
 });

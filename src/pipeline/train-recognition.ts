@@ -12,7 +12,7 @@ import { seededRandom } from '../random.js';
 import type { StoredModel } from '../models/folder.js';
 import { learningCurveSvg } from '../report/learning-curve.js';
 import { tensor } from '../tensor.js';
-import { checkpointName, loadCheckpoint, writeTensors, type RunConfig } from '../train/checkpoint.js';
+import { checkpointName, latestStep, loadCheckpoint, writeTensors, type RunConfig } from '../train/checkpoint.js';
 import { checkGradients, type GradientCheck } from '../train/grad-check.js';
 import { decayMatrices } from '../train/groups.js';
 import { memoryText } from '../train/memory.js';
@@ -297,6 +297,14 @@ function startingWeights(head: Head, { rows, width }: RecognitionSplit, seed: nu
   if (head.statistics === undefined) return weights;
   const { mean, variance } = columnStatistics(rows, width);
   const values = head.statistics(Float32Array.from(mean), Float32Array.from(variance));
+  const column = variance.findIndex((value) => !Number.isFinite(Math.fround(value)));
+  if (column >= 0) {
+    throw new EgolensError(
+      'data.not_finite',
+      `the features to learn from: the variance of column ${column} is ${variance[column]!}, expected a number that float32 holds`,
+      { try: 'look at these features with `egolens extract info`, and extract them again' },
+    );
+  }
   for (const [name, data] of Object.entries(values)) weights.set(name, tensor('float32', [data.length], data));
   return weights;
 }
@@ -304,6 +312,12 @@ function startingWeights(head: Head, { rows, width }: RecognitionSplit, seed: nu
 /** Ridge regression on class indicators, in the parameters of a linear probe. */
 async function solved(options: RecognitionTraining, prepared: Prepared): Promise<TrainedRecognition> {
   const { progress, folder } = options;
+  const step = await latestStep(folder);
+  if (step !== undefined) {
+    throw new EgolensError('output.exists', `\`${folder}\`: a run of steps is there, at step ${step}`, {
+      try: 'another folder: ridge takes no steps, and would replace the result of these',
+    });
+  }
   const { head, train: own, val } = prepared;
   const { kinds } = head;
   const weights = startingWeights(head, own, options.seed);
@@ -366,11 +380,16 @@ async function writeFinal(
 }
 
 /** `learning-curve.svg` of the whole run, what went before a resume included. */
-export async function writeCurve(folder: string, { best }: TrainingOutcome, metric: string): Promise<void> {
+export async function writeCurve(
+  folder: string,
+  { best }: Pick<TrainingOutcome, 'best'>,
+  metric: string,
+  task = 'recognition',
+): Promise<void> {
   const log = join(folder, 'log.ndjson');
   if (!(await pathExists(log))) return;
   const lines = new TextDecoder().decode(await readSmallFile(log, 2 ** 30)).split('\n');
   const records = lines.filter((line) => line !== '').map((line) => JSON.parse(line) as StepRecord); // the trainer wrote them
-  const title = `recognition, best by ${metric}`;
+  const title = `${task}, best by ${metric}`;
   await writeFileAtomic(join(folder, 'learning-curve.svg'), learningCurveSvg(records, { title, best }));
 }

@@ -1,5 +1,10 @@
 /** Questions in the forms that published text models were given them. */
 
+/** Does this text ask anything: is there a letter or a digit in it? */
+export function isQuestion(text: string): boolean {
+  return /[\p{L}\p{N}]/u.test(text);
+}
+
 /** `clip`: GroundNLQ, CONE, OSGNet. `bert`: VSLNet. `plain`: as it stands. */
 export type QuestionForm = 'clip' | 'bert' | 'plain';
 

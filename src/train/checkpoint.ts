@@ -133,9 +133,26 @@ function stepOf(name: string): number | undefined {
  * Reads a checkpoint of a run.
  *
  * @throws EgolensError input.not_found where there is none of that step; data.invalid for a trainer.json of another form; the codes of the
- *   safetensors reader
+ *   safetensors reader; each names the other checkpoints there are
  */
 export async function loadCheckpoint(folder: string, step: number): Promise<Checkpoint> {
+  try {
+    return await readCheckpoint(folder, step);
+  } catch (error) {
+    if (!(error instanceof EgolensError)) throw error;
+    const others = (await stepsIn(folder)).filter((one) => one !== step);
+    const hint =
+      others.length === 0
+        ? 'another folder: this one has no other checkpoint'
+        : `\`--resume STEP\` with another checkpoint of this run: ${others.join(', ')}`;
+    throw new EgolensError(error.code, error.message, { ...error.details, try: hint });
+  }
+}
+
+async function readCheckpoint(folder: string, step: number): Promise<Checkpoint> {
+  if (!(await hasCheckpoint(folder, step))) {
+    throw new EgolensError('input.not_found', `\`${folder}\`: found no checkpoint of step ${step}`, { input: folder });
+  }
   const from = join(folder, checkpointName(step));
   const path = join(from, files.trainer);
   const { value } = parseJson(path, await readSmallFile(path, 2 ** 20));
@@ -175,12 +192,30 @@ async function readTensors(path: string): Promise<Map<string, Tensor<'float32'>>
   return values;
 }
 
-/** Removes checkpoints but the `keep` newest and that of step `best`. */
-export async function pruneCheckpoints(folder: string, keep: number, best: number | undefined): Promise<void> {
-  const steps = (await readdir(folder)).flatMap((name) => stepOf(name) ?? []).sort((a, b) => b - a);
-  for (const step of steps.slice(keep)) {
-    if (step !== best) await rm(join(folder, checkpointName(step)), { recursive: true, force: true });
+/**
+ * Removes checkpoints but that of step `current`, those before it up to `keep` in all, and that of step `best`. Those beyond `current` are
+ * of a course that a resume from an earlier step has left: counted as the newest, they would push out the one just written.
+ */
+export async function pruneCheckpoints(
+  folder: string,
+  { keep, current, best }: { readonly keep: number; readonly current: number; readonly best: number | undefined },
+): Promise<void> {
+  const steps = await stepsIn(folder);
+  const kept = steps.filter((step) => step <= current).slice(0, keep);
+  for (const step of steps) {
+    if (kept.includes(step) || step === best) continue;
+    await rm(join(folder, checkpointName(step)), { recursive: true, force: true });
   }
+}
+
+/** Steps of the checkpoints of a run, the newest first. */
+async function stepsIn(folder: string): Promise<number[]> {
+  return (await readdir(folder)).flatMap((name) => stepOf(name) ?? []).sort((a, b) => b - a);
+}
+
+/** Is there a checkpoint of this step? */
+export async function hasCheckpoint(folder: string, step: number): Promise<boolean> {
+  return await pathExists(join(folder, checkpointName(step), files.trainer));
 }
 
 /** Where two configurations differ, as `optimiser.rate: 0.01 here, 0.001 there`. */

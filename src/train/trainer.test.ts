@@ -238,3 +238,54 @@ test('differences of configurations name the place', () => {
   ]);
   expect(configDifferences({ a: null }, { a: null })).toEqual([]);
 });
+
+test('a resume from an earlier step keeps what it writes, whatever newer checkpoints there were', async () => {
+  const scores = [1, 2, 3, 9, 8, 7, 6, 5, 4, 3];
+  const scored = (at: readonly number[]): Partial<TrainerOptions> => ({
+    saveEvery: 1,
+    scoring: {
+      every: 1,
+      run: ({ step }) => Promise.resolve({ top1: at[step - 1]! }),
+      metric: 'top1',
+      better: 'higher',
+    },
+  });
+  await run({ ...scored(scores), keep: 8 });
+  // The best of step 5 was that of step 4; it goes astray.
+  await rm(join(folder, 'run', 'step-000004'), { recursive: true });
+  const interrupt = new AbortController();
+  const outcome = await run({
+    ...scored(scores),
+    resume: 5,
+    signal: interrupt.signal,
+    onStep: () => {
+      interrupt.abort();
+    },
+  });
+  expect(outcome).toEqual({ ended: 'interrupted', step: 6, best: { step: 6, value: 7 } });
+  const left = (await readdir(join(folder, 'run'))).filter((name) => name.startsWith('step-')).sort();
+  expect(left).toEqual(['step-000005', 'step-000006']);
+  expect(await latestStep(join(folder, 'run'))).toBe(6);
+  expect(await run(scored(scores))).toMatchObject({ ended: 'done', step: 10, best: { step: 6 } });
+});
+
+test('weights that overflow in the update before a checkpoint are not saved, whatever the score says', async () => {
+  const scoring = { every: 5, run: () => Promise.resolve({ top1: 1 }), metric: 'top1', better: 'higher' } as const;
+  await expect(run({ rate: (step) => (step === 9 ? 1e300 : 0.02), saveEvery: 5, scoring })).rejects.toMatchObject({
+    code: 'data.not_finite',
+    message: expect.stringMatching(
+      /^step 10: `.+` \[.+\]: element \d+ is .+; `step-000005` is the last good/,
+    ) as string,
+  });
+  expect(await latestStep(join(folder, 'run'))).toBe(5);
+  expect((await readdir(join(folder, 'run'))).filter((name) => name.startsWith('step-'))).toEqual(['step-000005']);
+});
+
+test('a checkpoint that is not there is refused with those that are', async () => {
+  await run();
+  await expect(run({ resume: 7 })).rejects.toMatchObject({
+    code: 'input.not_found',
+    message: expect.stringMatching(/run`: found no checkpoint of step 7$/) as string,
+    details: { try: '`--resume STEP` with another checkpoint of this run: 10, 5' },
+  });
+});

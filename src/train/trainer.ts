@@ -8,10 +8,13 @@ import { asEgolensError, EgolensError } from '../errors.js';
 import { holderText, removeDeadTemporaries, tryLock, type Lock } from '../features/locks.js';
 import { makeFolder, pathExists, readSmallFile, writeFileAtomic } from '../files.js';
 import { jsonText, type JsonValue } from '../json.js';
+import { firstNotFinite } from '../runtime/finite.js';
 import type { TensorsByName } from '../runtime/training-session.js';
+import { shapeText } from '../tensor.js';
 import {
   checkpointName,
   configDifferences,
+  hasCheckpoint,
   latestStep,
   loadCheckpoint,
   pruneCheckpoints,
@@ -21,7 +24,7 @@ import {
 } from './checkpoint.js';
 import { groupedOrder, loadedInOrder, type Groups } from './order.js';
 import type { Schedule } from './schedule.js';
-import type { StepResult, Training } from './step.js';
+import type { StepResult, Training, TrainingState } from './step.js';
 
 /** Where the batches come from. */
 export interface TrainingData {
@@ -279,7 +282,8 @@ class TrainingRun {
     }
     const weights = new Map([...(await training.state()).weights, ...state.weights]);
     await training.load({ ...state, weights });
-    this.#best = best;
+    // A best checkpoint that a better one replaced, beyond the step that is resumed, is no longer there to be the result.
+    this.#best = best !== null && (await hasCheckpoint(folder, best.step)) ? best : null;
     this.#waited = waited;
     this.#saved = step;
   }
@@ -287,10 +291,14 @@ class TrainingRun {
   async #save(): Promise<void> {
     const { training, folder, config, keep = 2 } = this.#options;
     const state = await training.state();
+    const strange = notFiniteIn(state);
+    // Weights that overflowed in the last update would take the place of good ones: the loss tells it a step later.
+    if (strange !== undefined)
+      this.#explain(new EgolensError('data.not_finite', strange, { try: 'a lower learning rate' }));
     const weights = new Map(training.parameters.map(({ name }) => [name, state.weights.get(name)!]));
     await saveCheckpoint(folder, { state: { ...state, weights }, config, best: this.#best, waited: this.#waited });
     this.#saved = state.step;
-    await pruneCheckpoints(folder, keep, this.#best?.step);
+    await pruneCheckpoints(folder, { keep, current: state.step, best: this.#best?.step });
   }
 
   /** Epoch of a step, from 1. */
@@ -324,6 +332,19 @@ class TrainingRun {
   }): Promise<TensorsByName> {
     return await this.#options.data.load(samples, epoch);
   }
+}
+
+/** What a state holds that is not finite, in words. */
+function notFiniteIn({ step, weights, moments }: TrainingState): string | undefined {
+  for (const [what, values] of [['weights', weights] as const, ...Object.entries(moments)]) {
+    for (const [name, { data, shape }] of values) {
+      const at = firstNotFinite(data);
+      if (at < 0) continue;
+      const part = what === 'weights' ? '' : `\`${what}\` of `;
+      return `step ${step}: ${part}\`${name}\` ${shapeText(shape)}: element ${at} is ${data[at]!}, expected finite numbers`;
+    }
+  }
+  return undefined;
 }
 
 /** Two trainers in one folder would mix their checkpoints. */

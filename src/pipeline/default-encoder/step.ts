@@ -1,6 +1,6 @@
 /**
  * The training step of the default encoder: the classifier itself, and heads for the world's dense truth that are dropped afterwards. Labels
- * of whole windows alone teach a model of this size nothing in the time there is (figures in docs/training.md).
+ * of whole windows alone teach a model of this size nothing in the time there is (docs/default-encoder.md).
  */
 import type { GraphBuilder } from '../../graph/builder.js';
 import { add, layerNorm, linear, mean, mul, reshape, scalar } from '../../graph/layers.js';

@@ -46,7 +46,8 @@ export interface DefaultOutcome {
   readonly outcome: TrainingOutcome;
   /** The average of the weights, heads for dense truth included. */
   readonly weights: Weights;
-  readonly scores: Readonly<Record<HeldOut, Readonly<Record<string, number>>>>;
+  /** Null where the run was interrupted. */
+  readonly scores: Readonly<Record<HeldOut, Readonly<Record<string, number>>>> | null;
 }
 
 /** Trains, or goes on with what is in the folder. */
@@ -113,13 +114,25 @@ export async function trainDefaultEncoder(options: DefaultTraining): Promise<Def
     ...(signal && { signal }),
     ...(onStep && { onStep }),
   });
-  const scores: Partial<Record<HeldOut, Record<string, number>>> = {};
-  for (const name of Object.keys(heldOut) as HeldOut[]) {
-    await using windows = await heldOutPool(name);
-    scores[name] = await accuracies(training, windows, still);
-  }
+  const scores = outcome.ended === 'done' ? await scoresOf(training, heldOutPool, still) : null;
   const { moments } = await training.state();
-  return { outcome, weights: moments.ema!, scores: scores as DefaultOutcome['scores'] }; // the optimiser keeps an average
+  return { outcome, weights: moments.ema!, scores }; // the optimiser keeps an average
+}
+
+async function scoresOf(
+  training: Training,
+  pool: (name: HeldOut) => Promise<Pool>,
+  still: boolean,
+): Promise<Record<HeldOut, Record<string, number>>> {
+  const of = async (name: HeldOut): Promise<Record<string, number>> => {
+    await using windows = await pool(name);
+    return await accuracies(training, windows, still);
+  };
+  return {
+    val: await of('val'),
+    'test seen': await of('test seen'),
+    'test compositional': await of('test compositional'),
+  };
 }
 
 /** Accuracies over all windows of a pool, with the average of the weights. */

@@ -1,0 +1,77 @@
+import { Args, Flags } from '@oclif/core';
+import { BaseCommand } from '../src/cli/base-command.js';
+import { column } from '../src/cli/output.js';
+import { runTask, taskFlags, type TaskUse } from '../src/cli/task-command.js';
+import type { StateWindow } from '../src/pipeline/state-windows.js';
+
+export default class StateChange extends BaseCommand {
+  static override summary = 'Tell when (localize) and whether (classify) an object changes its state.';
+  static override description = [
+    'A head of `train pnr` or `train oscc` looks at eight seconds at a time: one head answers both questions. localize gives the point of no return, in seconds and as a frame counted from the start of the clip; classify whether there is a change, and how likely. The features are computed with the encoder and the recipe that the head was trained on, and kept in the cache; --features takes those that `extract` wrote.',
+    'Own videos: windows of eight seconds, the last one ending with the video. Clips of Ego4D (--ego4d DIR --split, or --clips FILE with --features): the clips of fho_oscc-pnr_*.json under their `unique_id`, which `submit pnr`, `submit oscc` and `eval` take; times are those of the video.',
+    'localize gives a time for every clip, one without a change too: look at classify for those.',
+  ].join('\n\n');
+  static override examples = [
+    '<%= config.bin %> state-change lunch.mp4 --mode classify --head runs/oscc/final',
+    '<%= config.bin %> state-change lunch.mp4 --mode localize --head runs/pnr/final --format csv',
+    '<%= config.bin %> state-change --mode localize --ego4d ego4d/v2 --split test --features feats/ --head runs/pnr/final -o pnr.ndjson',
+  ];
+  static override strict = false;
+  static override args = {
+    path: Args.string({
+      ignoreStdin: true,
+      description: 'videos, folders, "patterns", @LIST, - for a list on standard input, video:- for one video there',
+    }),
+  };
+  static override flags = {
+    mode: Flags.option({
+      options: ['localize', 'classify'] as const,
+      required: true,
+      summary: 'localize: the point of no return. classify: whether an object changes.',
+    })(),
+    ...taskFlags('pnr'),
+    task: Flags.option({
+      options: ['pnr', 'oscc'] as const,
+      summary: 'The task whose annotation files name the clips: both have the same.',
+      helpGroup: 'EGO4D',
+    })(),
+  };
+
+  async run(): Promise<void> {
+    const { flags, argv } = await this.parse(StateChange);
+    const { rowsOf, rowsOfHead, stateFeeds, stateRecord, stateSchemas, StateQueries } =
+      await import('../src/pipeline/state-task.js');
+    const { gridClock } = await import('../src/pipeline/clip-sequences.js');
+    using progress = await this.progress(flags);
+    const task = flags.mode === 'localize' ? 'pnr' : 'oscc';
+    const queries = new StateQueries();
+    const use: TaskUse<StateWindow> = {
+      task,
+      headTask: 'pnr',
+      schema: stateSchemas[task],
+      options: {},
+      queries: (stretch) => queries.of(stretch),
+      feeds(head, rows, window) {
+        const most = rowsOfHead(head.config, head.family);
+        return stateFeeds([rowsOf(rows, window.rows)], most);
+      },
+      record: (prediction, { file: { form } }, window) =>
+        stateRecord(task, prediction, window, gridClock(form.clock, form.path)),
+      columns: () =>
+        task === 'pnr'
+          ? [...columns, column('time', 'right'), column('frame', 'right'), score]
+          : [...columns, column('state_change'), score],
+      clips: (document, set, options) => queries.clips(document, set, options),
+    };
+    process.exitCode = await runTask(argv as string[], flags, use, {
+      format: this.formatOf(flags),
+      asksForm: flags.format !== undefined || flags.json || flags.ndjson,
+      signal: this.signal,
+      progress,
+      logError: (record) => this.logError(record),
+    });
+  }
+}
+
+const columns = [column('input'), column('id'), column('start', 'right'), column('end', 'right')];
+const score = column('score', 'right');

@@ -1,0 +1,364 @@
+/** What the commands of task heads share (`moments` and its like): the flags, and the run behind them. A command adds what is its task's own. */
+import { Flags } from '@oclif/core';
+import type { Ego4dTask } from '../ego4d/annotated-videos.js';
+import { EgolensError, exitCodes } from '../errors.js';
+import { pathExists, writeFileAtomic } from '../files.js';
+import type { HeadTask } from '../models/head.js';
+import type { ClipOptions } from '../pipeline/clip-sequences.js';
+import type { InputItem } from '../pipeline/inputs.js';
+import type {
+  PredictedStretch,
+  PredictionRecord,
+  PredictionRun,
+  PredictionTask,
+  Stretch,
+} from '../pipeline/predict.js';
+import type { FeatureSet } from '../pipeline/recognize-head.js';
+import type { ErrorRecord } from '../pipeline/records.js';
+import { cueText, type Cue } from '../report/subtitles.js';
+import type { JsonDocument, Progress } from '../types.js';
+import { batchExitCode, type OutputFormat } from './base-command.js';
+import {
+  deviceFlags,
+  ego4dFlags,
+  ego4dSelection,
+  forceFlag,
+  given,
+  inputFlags,
+  inputOptions,
+  parseDuration,
+} from './flags.js';
+import { formatOfPath, isCueFormat } from './label-output.js';
+import { isRecordFormat, RecordWriter, type Column } from './output.js';
+import { runFlags, samplingFlags, spanOf } from './video-flags.js';
+
+/** A task on the command line. */
+export interface TaskUse<Query = undefined> extends PredictionTask<Query> {
+  readonly task: HeadTask & Ego4dTask;
+  /** Task that its heads are marked with, where one head serves two; default `task`. */
+  readonly headTask?: HeadTask;
+  columns(format: OutputFormat): readonly Column[];
+  /** A record as something to be seen in a player; absent: the task has no spans. */
+  cue?(record: PredictionRecord): Cue;
+  /** The clips of an annotation file that have features. */
+  clips(
+    document: JsonDocument,
+    set: FeatureSet,
+    options: ClipOptions,
+  ): Promise<{ readonly stretches: readonly Stretch[]; readonly missing: readonly string[] }>;
+}
+
+/** Flags of every task command. */
+export function taskFlags(task: Ego4dTask) {
+  const { batch, jobs, timeout, errors } = runFlags;
+  const { stream, start, end } = samplingFlags;
+  return {
+    output: Flags.string({
+      char: 'o',
+      helpValue: 'FILE|-',
+      summary: 'File of the records; its ending names the form.',
+    }),
+    head: Flags.string({
+      required: true,
+      helpValue: 'NAME|DIR',
+      summary: `A head folder, as \`train ${task}\` or \`models import\` write it.`,
+    }),
+    features: Flags.string({ helpValue: 'DIR', summary: 'Features that `extract` wrote; no video is decoded.' }),
+    clips: Flags.string({
+      helpValue: 'FILE',
+      summary: 'Annotation file whose clips are asked for; with --features.',
+      dependsOn: ['features'],
+      exclusive: ['ego4d'],
+    }),
+    model: Flags.string({ helpValue: 'NAME|DIR', summary: 'Encoder in place of the one that the head names.' }),
+    labels: Flags.string({ helpValue: 'NAME|FILE', summary: "Class list in place of the head's, of as many names." }),
+    top: Flags.integer({ min: 1, max: 1_000_000, summary: 'Most records of a video or clip.' }),
+    'min-score': Flags.string({ helpValue: 'S', summary: 'No records with a lower score, 0 to 1.' }),
+    'force-features': Flags.boolean({ summary: 'Take features of another model than the head was trained on.' }),
+    clock: Flags.option({
+      options: ['ego4d-grid', 'ego4d-nlq'] as const,
+      summary: 'When the rows of features without a meta file are.',
+    })(),
+    force: forceFlag,
+    ...inputFlags,
+    ...ego4dFlags,
+    task: Flags.option({
+      options: [task] as const,
+      summary: `The task whose annotation files name the clips: ${task}, as there is no other here.`,
+      helpGroup: 'EGO4D',
+    })(),
+    split: Flags.option({
+      options: ['train', 'val', 'test'] as const,
+      summary: 'One split of the task; default: all that are there.',
+      helpGroup: 'EGO4D',
+    })(),
+    ...{ stream, start, end },
+    ...{ batch, jobs, timeout, errors },
+    'on-error': runFlags['on-error'],
+    'decode-errors': runFlags['decode-errors'],
+    'strict-decode': runFlags['strict-decode'],
+    'stall-timeout': runFlags['stall-timeout'],
+    ...deviceFlags,
+  };
+}
+
+type InputFlags = Parameters<typeof inputOptions>[0] & Parameters<typeof spanOf>[0];
+
+/** `taskFlags` as oclif parsed them. */
+export type TaskFlags = InputFlags & {
+  readonly output?: string | undefined;
+  readonly head: string;
+  readonly features?: string | undefined;
+  readonly clips?: string | undefined;
+  readonly model?: string | undefined;
+  readonly labels?: string | undefined;
+  readonly top?: number | undefined;
+  readonly 'min-score'?: string | undefined;
+  readonly 'force-features': boolean;
+  readonly clock?: 'ego4d-grid' | 'ego4d-nlq' | undefined;
+  readonly force: boolean;
+  readonly stream: string;
+  readonly batch?: number | undefined;
+  readonly jobs: number;
+  readonly timeout?: string | undefined;
+  readonly errors?: string | undefined;
+  readonly 'on-error': 'skip' | 'stop';
+  readonly 'decode-errors': string;
+  readonly 'strict-decode': boolean;
+  readonly 'stall-timeout': string;
+  readonly device: string;
+  readonly threads?: number | undefined;
+};
+
+/** What a command lends to the run. */
+export interface TaskShell {
+  readonly format: OutputFormat;
+  /** Was a form asked for by a flag? It counts before the ending of the output. */
+  readonly asksForm: boolean;
+  readonly signal: AbortSignal;
+  readonly progress: Progress;
+  logError(record: ErrorRecord): void;
+}
+
+/** Records of a task for videos, features or the clips of a split; gives the exit code. */
+export async function runTask<Query>(
+  argv: readonly string[],
+  flags: TaskFlags,
+  use: TaskUse<Query>,
+  shell: TaskShell,
+): Promise<number> {
+  const { openHead } = await import('../pipeline/recognize-head.js');
+  const { headOf } = await import('../../heads/index.js');
+  const { predict } = await import('../pipeline/predict.js');
+  const { parseScore } = await import('../pipeline/recognize-options.js');
+  const { RunFiles } = await import('../pipeline/run-files.js');
+  const { signal, progress } = shell;
+  const output = await outputOf(flags, use, shell);
+  const opened = await openHead(flags.head, headOf, use.headTask ?? use.task);
+  const run: PredictionRun = {
+    ...opened,
+    top: flags.top ?? Infinity,
+    minScore: flags['min-score'] === undefined ? 0 : parseScore(flags['min-score']),
+    forceFeatures: flags['force-features'],
+    ...given({ labels: flags.labels, threads: flags.threads }),
+    reading: given({ clock: flags.clock }),
+    device: flags.device,
+    signal,
+    progress,
+  };
+  await using files = await RunFiles.open({ errors: flags.errors });
+  const asked = await stretchesOf(argv, flags, { use, run });
+  for (const error of asked.failed) {
+    shell.logError(error);
+    await files.error(error);
+  }
+  const sink = output.cues === undefined ? recordSink(output, use) : cueSink(output.cues, output, use);
+  let [done, count] = [0, 0];
+  for await (const one of predict(asked.stretches, use, run)) {
+    await sink.add(one);
+    done++;
+    count += one.records.length;
+  }
+  await sink.end();
+  progress.note(`${count} records of ${done} videos or clips by ${opened.folder.id}`);
+  const failed = asked.failed.length;
+  return done + failed === 0 ? exitCodes.done : batchExitCode(done, failed);
+}
+
+interface Asked {
+  readonly stretches: Iterable<Stretch> | AsyncIterable<Stretch>;
+  readonly failed: readonly ErrorRecord[];
+}
+
+/** What the head is shown: own videos, features, or the clips of annotation files. */
+async function stretchesOf<Query>(
+  argv: readonly string[],
+  flags: TaskFlags,
+  { use, run }: { readonly use: TaskUse<Query>; readonly run: PredictionRun },
+): Promise<Asked> {
+  const { featureSet } = await import('../pipeline/recognize-head.js');
+  const { wholeStretches } = await import('../pipeline/predict.js');
+  const { listInputs } = await import('../pipeline/inputs.js');
+  const { reading, signal, progress } = run;
+  if (flags.features !== undefined && argv.length > 0) {
+    throw new EgolensError('usage.conflict', '--features takes the place of videos', { try: 'leave the paths out' });
+  }
+  const anyUid = flags['video-uids'] ?? flags['clip-uids'] ?? flags['uid-file'];
+  const isAsked = (flags.ego4d ?? flags.task ?? flags.split ?? anyUid) !== undefined;
+  const own = isAsked ? { ...flags, task: use.task } : flags;
+  const selection = ego4dSelection(own);
+  const folder = flags.features === undefined ? undefined : await featureSet(flags.features);
+  if (folder !== undefined && selection === undefined) {
+    if (flags.clips === undefined) return { stretches: wholeStretches(folder, reading), failed: [] };
+    return await clipsOf([flags.clips], folder, { use, run });
+  }
+  await using inputs = await listInputs([...argv], { ...inputOptions(own), signal, progress });
+  const computed = folder === undefined ? await compute(inputs.items, flags, run) : undefined;
+  const set = folder ?? computed!; // one of the two
+  const failed = computed?.failed ?? [];
+  if (selection === undefined) return { stretches: wholeStretches(set), failed };
+  const { annotationFiles } = await import('../pipeline/ego4d-inputs.js');
+  const selected = new Set(inputs.items.map(({ name }) => name));
+  const broken = new Set(failed.map(({ input }) => input));
+  const lost = new Set(inputs.items.flatMap(({ input, name }) => (broken.has(input) ? [name] : [])));
+  const paths = await annotationFiles(selection.folder, use.task, selection.split);
+  const found = await clipsOf(paths, set, {
+    use,
+    run,
+    only: ({ clipUid, videoUid }) =>
+      (selected.has(clipUid) || selected.has(videoUid)) && !lost.has(clipUid) && !lost.has(videoUid),
+  });
+  return { stretches: found.stretches, failed: [...failed, ...found.failed] };
+}
+
+/** The clips of annotation files that have features; those that have none are told as failed. */
+async function clipsOf<Query>(
+  paths: readonly string[],
+  set: FeatureSet,
+  {
+    use,
+    run,
+    only,
+  }: { readonly use: TaskUse<Query>; readonly run: PredictionRun; readonly only?: ClipOptions['only'] },
+): Promise<Asked> {
+  const { readDocument } = await import('../pipeline/documents.js');
+  const { errorRecord } = await import('../pipeline/records.js');
+  const { reading, signal, progress, forceFeatures } = run;
+  const options: ClipOptions = {
+    ...(only && { only }),
+    ...(reading && { reading }),
+    mixed: forceFeatures,
+    signal,
+    progress,
+  };
+  const stretches: Stretch[] = [];
+  const failed: ErrorRecord[] = [];
+  for (const path of paths) {
+    const { stretches: found, missing } = await use.clips(await readDocument(path), set, options);
+    stretches.push(...found);
+    for (const uid of missing) {
+      const error = new EgolensError('input.not_found', `clip ${uid}: found no features of it or of its video`);
+      failed.push(errorRecord(error, uid));
+    }
+  }
+  return { stretches, failed };
+}
+
+/** Features of videos, computed for the head. */
+async function compute(
+  items: readonly InputItem[],
+  flags: TaskFlags,
+  { folder, head, signal, progress }: PredictionRun,
+) {
+  const { featuresForHead } = await import('../pipeline/head-features.js');
+  const { parseDecodeErrors } = await import('../pipeline/extract-options.js');
+  const { parseStreamChoice } = await import('../video/probe.js');
+  return await featuresForHead(
+    items,
+    { folder, head },
+    {
+      ...given({ encoder: flags.model, threads: flags.threads, batch: flags.batch, span: spanOf(flags) }),
+      ...given({ timeoutMs: flags.timeout === undefined ? undefined : parseDuration(flags.timeout) }),
+      stallTimeoutMs: parseDuration(flags['stall-timeout']),
+      stream: parseStreamChoice(flags.stream),
+      device: flags.device,
+      jobs: flags.jobs,
+      onError: flags['on-error'],
+      decodeErrors: flags['strict-decode'] ? 'fail' : parseDecodeErrors(flags['decode-errors']),
+      strict: flags['strict-decode'],
+      signal,
+      progress,
+    },
+  );
+}
+
+/** Where records go. */
+interface Output {
+  /** Absent: standard output. */
+  readonly path?: string;
+  readonly format: OutputFormat;
+  /** The form, where it is one of cues. */
+  readonly cues?: Parameters<typeof cueText>[0];
+}
+
+async function outputOf<Query>(flags: TaskFlags, use: TaskUse<Query>, shell: TaskShell): Promise<Output> {
+  const path = flags.output === '-' ? undefined : flags.output;
+  const format = path === undefined || shell.asksForm ? shell.format : (formatOfPath(path) ?? 'ndjson');
+  if (isCueFormat(format) && use.cue === undefined) {
+    throw new EgolensError('usage.conflict', `--format ${format} is for spans; ${use.task} has none`);
+  }
+  if (path !== undefined && !flags.force && (await pathExists(path))) {
+    throw new EgolensError('output.exists', `\`${path}\`: exists already`, { try: '`--force` replaces it' });
+  }
+  return { ...(path !== undefined && { path }), format, ...(isCueFormat(format) && { cues: format }) };
+}
+
+interface Sink {
+  add(found: PredictedStretch): Promise<void>;
+  end(): Promise<void>;
+}
+
+/** Records: to standard output as they come, into a file when all are there. */
+function recordSink<Query>({ path, format }: Output, use: TaskUse<Query>): Sink {
+  if (!isRecordFormat(format)) throw new EgolensError('internal.bug', `${format} holds no records`);
+  const pieces: string[] = [];
+  const stream = path === undefined ? process.stdout : { write: (text: string) => pieces.push(text) };
+  const writer = new RecordWriter(stream, format, use.columns(format));
+  return {
+    async add({ records }) {
+      for (const record of records) await writer.write(record);
+    },
+    async end() {
+      await writer.end();
+      if (path !== undefined) await writeFileAtomic(path, pieces.join(''));
+    },
+  };
+}
+
+/** Cues hold one video: a second one is refused before anything is written. */
+function cueSink<Query>(format: Parameters<typeof cueText>[0], { path }: Output, use: TaskUse<Query>): Sink {
+  let first: PredictedStretch | undefined;
+  return {
+    add(found) {
+      if (first !== undefined) {
+        throw new EgolensError('usage.conflict', `--format ${format} holds one video or clip, found more`, {
+          try: 'one video at a time, or `--format ndjson`',
+        });
+      }
+      first = found;
+      return Promise.resolve();
+    },
+    async end() {
+      if (first === undefined) return;
+      const { cueVideo } = await import('../pipeline/predict.js');
+      const cues = first.records.map((record) => use.cue!(record)); // asked before the run
+      const text = cueText(
+        format,
+        cues.sort((a, b) => a.start - b.start),
+        cueVideo(first.stretch),
+      );
+      if (path === undefined) process.stdout.write(text);
+      else await writeFileAtomic(path, text);
+    },
+  };
+}

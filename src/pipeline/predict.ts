@@ -1,0 +1,254 @@
+/** A head over features of videos and clips, for tasks that give records: what `moments` and its like do. */
+import { basename, extname, join } from 'node:path';
+import { EgolensError } from '../errors.js';
+import { clockJson, type ReadOptions, type TimeBase } from '../features/store.js';
+import type { JsonValue } from '../json.js';
+import { checkFeatures, type HeadFolder } from '../models/head-folder.js';
+import type { Head, HeadPrediction } from '../models/head.js';
+import type { TensorsByName } from '../runtime/training-session.js';
+import { openSession, type Session } from '../runtime/session.js';
+import type { JsonDocument, Progress, Rational, Seconds, Span, Tensor } from '../types.js';
+import { clipSequences, type ClipOptions, type ClipSequence } from './clip-sequences.js';
+import { readRows, sequenceFile, type SequenceFile } from './feature-rows.js';
+import { labelList } from './label-lists.js';
+import type { InputItem } from './inputs.js';
+import type { FeatureSet } from './recognize-head.js';
+
+/** What a head is shown at once: rows of a feature file, and whose seconds they are. */
+export interface Stretch {
+  readonly id: string;
+  /** The video as given, or the feature file. */
+  readonly input: string;
+  readonly of: TimeBase;
+  readonly clipUid: string | null;
+  readonly path: string;
+  readonly file: SequenceFile;
+  readonly rows: readonly [first: number, end: number];
+  /** Seconds of `of` at the start of the first row. */
+  readonly offset: Seconds;
+  /** From the start of the first row; the head cuts its predictions to it. */
+  readonly duration: Seconds;
+  /** In seconds of `of`; records lie within. */
+  readonly bounds: Span;
+  /** Of the list of inputs, where it comes from one. */
+  readonly item?: InputItem;
+}
+
+/** How a task uses its heads; `Query` is what the head is asked of a stretch, where it is asked anything. */
+export interface PredictionTask<Query = undefined> {
+  /** Inputs of the head for one stretch. */
+  feeds(head: Head, rows: Tensor<'float32'>, query: Query): TensorsByName | Promise<TensorsByName>;
+  /** Questions to a stretch, or frames of it; one run of the head each. */
+  queries(stretch: Stretch): readonly Query[] | Promise<readonly Query[]>;
+  /** Thresholds in place of those of the head, under the names of its family. */
+  readonly options: Readonly<Record<string, JsonValue>>;
+  /** Members of a record beside the common ones, its `id` where the data set gives one; undefined for a prediction that is left out. */
+  record(prediction: HeadPrediction, stretch: Stretch, query: Query): TaskRecord | undefined;
+  readonly schema: string;
+}
+
+/** Members of a record that are the task's own. */
+export type TaskRecord = Readonly<Record<string, JsonValue>>;
+
+/** A record with what all have: `schema`, `input`, `id`, `model`, `encoder`, `clock`, `of`. */
+export type PredictionRecord = Readonly<Record<string, JsonValue>>;
+
+export interface PredictionRun {
+  readonly folder: HeadFolder;
+  readonly head: Head;
+  /** Most records of a stretch and query. */
+  readonly top: number;
+  readonly minScore: number;
+  /** Features of other models are taken. */
+  readonly forceFeatures: boolean;
+  /** Class list in place of the head's. */
+  readonly labels?: string;
+  readonly reading?: ReadOptions;
+  readonly device: string;
+  readonly threads?: number;
+  readonly signal: AbortSignal;
+  readonly progress: Progress;
+}
+
+/** What came out of a stretch. */
+export interface PredictedStretch {
+  readonly stretch: Stretch;
+  readonly records: readonly PredictionRecord[];
+}
+
+/**
+ * Runs the head over stretches, one at a time in their order; records by falling score.
+ *
+ * @throws EgolensError as `checkFeatures`; data.not_finite; data.shape for a class list of another length; model.config for a head of
+ *   several streams of features
+ */
+export async function* predict<Query>(
+  stretches: Iterable<Stretch> | AsyncIterable<Stretch>,
+  task: PredictionTask<Query>,
+  run: PredictionRun,
+): AsyncGenerator<PredictedStretch> {
+  const { folder, head, forceFeatures, signal, device, threads } = run;
+  if (head.widths.length !== 1) {
+    throw new EgolensError(
+      'model.config',
+      `${folder.id}: takes ${head.widths.length} streams of features; expected a head over one`,
+    );
+  }
+  const labels = await classNames(run);
+  await using session = await openSession({
+    graph: join(folder.folder, 'graph.onnx'),
+    device,
+    ...(threads !== undefined && { threads }),
+  });
+  for await (const stretch of stretches) {
+    signal.throwIfAborted();
+    const { form } = stretch.file;
+    checkFeatures(folder, { name: form.path, ...form }, { force: forceFeatures });
+    const rows = await readRows(stretch.path, stretch.rows, run.reading);
+    const records: PredictionRecord[] = [];
+    for (const query of await task.queries(stretch)) {
+      const found = await predictOne({ stretch, rows, query }, task, { session, labels, run });
+      const kept = found.flatMap((prediction) => {
+        if ('score' in prediction && prediction.score < run.minScore) return [];
+        const own = task.record(prediction, stretch, query);
+        return own === undefined ? [] : [own];
+      });
+      const before = records.length;
+      const named = kept.slice(0, run.top).map((own, n) => ({ id: `${stretch.id}#${before + n}`, ...own }));
+      records.push(...named.map((own) => recordOf(own, stretch, task.schema, folder)));
+    }
+    yield { stretch, records };
+  }
+}
+
+async function predictOne<Query>(
+  { stretch, rows, query }: { readonly stretch: Stretch; readonly rows: Tensor<'float32'>; readonly query: Query },
+  task: PredictionTask<Query>,
+  {
+    session,
+    labels,
+    run: { folder, head },
+  }: {
+    readonly session: Session;
+    readonly labels: Readonly<Record<string, readonly string[]>>;
+    readonly run: PredictionRun;
+  },
+): Promise<readonly HeadPrediction[]> {
+  const outputs = await session.run(await task.feeds(head, rows, query), Object.keys(head.outputs));
+  const [found] = head.decode(outputs, {
+    labels,
+    options: { ...folder.info.options, ...task.options },
+    clock: stretch.file.form.clock ?? null,
+    durations: [stretch.duration],
+  });
+  return found ?? [];
+}
+
+function recordOf(own: TaskRecord, stretch: Stretch, schema: string, { id }: HeadFolder): PredictionRecord {
+  const { input, of, file } = stretch;
+  const { clock, model } = file.form;
+  return {
+    schema,
+    input,
+    id: stretch.id,
+    model: id,
+    encoder: model ?? null,
+    clock: clock === undefined ? null : { ...clockJson(clock) },
+    of: { ...of },
+    ...own,
+  };
+}
+
+/** Names of classes by kind: those given, else the head's, else numbers. */
+async function classNames({ folder, head, labels }: PredictionRun): Promise<Record<string, readonly string[]>> {
+  const names: Record<string, readonly string[]> = {};
+  for (const { kind, count } of head.kinds) {
+    const given = labels === undefined ? undefined : (await labelList(labels)).labels;
+    if (given !== undefined && given.length !== count) {
+      throw new EgolensError('data.shape', `\`${labels!}\`: ${given.length} names; ${folder.id} has ${count} classes`);
+    }
+    names[kind] = given ?? folder.labels[kind] ?? Array.from({ length: count }, (_, i) => String(i));
+  }
+  return names;
+}
+
+/**
+ * Whole feature files, as those of one's own videos.
+ *
+ * @throws EgolensError as `sequenceFile`
+ */
+export async function* wholeStretches(set: FeatureSet, reading?: ReadOptions): AsyncGenerator<Stretch> {
+  for (const path of new Set([...set.index.values()].flat())) {
+    const file = await sequenceFile(path, reading);
+    const item = set.inputs?.get(path);
+    const of = file.meta?.of ?? ({ kind: 'file' } as const);
+    const start = file.times[0]!.start; // a row at least
+    const end = file.times.reduce((last, row) => Math.max(last, row.end), start);
+    yield {
+      id: item === undefined ? basename(path, extname(path)) : stemOf(item),
+      input: item?.input ?? path,
+      of,
+      clipUid: of.kind === 'clip' ? of.uid : null,
+      path,
+      file,
+      rows: [0, file.rows],
+      offset: start,
+      duration: end - start,
+      bounds: [start, end],
+      ...(item && { item }),
+    };
+  }
+}
+
+function stemOf({ path, relpath, name }: InputItem): string {
+  const stem = name ?? basename(path, extname(path));
+  return relpath === '' ? stem : `${relpath}/${stem}`;
+}
+
+/**
+ * Clips of a moments file, in its order, and those without features.
+ *
+ * @throws EgolensError as `clipSequences`
+ */
+export async function clipStretches(
+  document: JsonDocument,
+  set: FeatureSet,
+  options: ClipOptions,
+): Promise<{ readonly stretches: readonly Stretch[]; readonly missing: readonly string[] }> {
+  const { sequences, missing } = await clipSequences(document, set.index, options);
+  return { stretches: sequences.map((sequence) => stretchOf(sequence, set)), missing };
+}
+
+/** A clip as a stretch; its records are in seconds of the clip. */
+export function stretchOf(sequence: ClipSequence, { inputs }: Pick<FeatureSet, 'inputs'> = {}): Stretch {
+  const { clipUid, path, file, rows, offset, duration, clipDuration } = sequence;
+  return {
+    id: clipUid,
+    input: inputs?.get(path)?.input ?? path,
+    of: { kind: 'clip', uid: clipUid },
+    clipUid,
+    path,
+    file,
+    rows,
+    offset,
+    duration,
+    bounds: [0, clipDuration],
+  };
+}
+
+/** A span of a stretch in seconds of its `of`; undefined where nothing of it lies within the bounds. */
+export function spanIn({ offset, bounds }: Stretch, start: Seconds, end: Seconds): Span | undefined {
+  const from = Math.max(bounds[0], start + offset);
+  const to = Math.min(bounds[1], end + offset);
+  return from < to ? [from, to] : undefined;
+}
+
+/** What cues need to know of the video: where its time begins in the container, and its frames a second where the rows lie on a grid. */
+export function cueVideo({ input, file: { meta, form } }: Stretch): {
+  readonly path: string;
+  readonly offset: Seconds;
+  readonly rate: Rational | null;
+} {
+  const rate = form.clock?.rate;
+  return { path: input, offset: meta?.startOffset ?? 0, rate: rate === undefined || rate === 'source' ? null : rate };
+}
