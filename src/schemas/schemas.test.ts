@@ -523,6 +523,7 @@ const good = {
     schema: 'egolens.baseline/1',
     task: 'mq',
     split: 'val',
+    part: 'all',
     metric: 'Average mAP',
     primary: true,
     blind: 0.1,

@@ -24,9 +24,10 @@ test('models list shows what comes with the program, its licences apart', async 
   const { code, stdout, stderr } = await egolens(['models', 'list']);
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   const licence = { code: 'Apache-2.0', weights: 'Apache-2.0' };
+  const named = (name: string): unknown => expect.stringMatching(new RegExp(`^${name}@[0-9a-f]{12}$`));
   expect(await records(stdout)).toMatchObject([
-    { name: 'videomae-nano', place: 'embedded', trained: 'tabletop', licence },
-    { name: 'videomae-nano-untrained', place: 'embedded', trained: 'untrained', licence },
+    { model: named('videomae-nano'), place: 'embedded', trained: 'tabletop', licence },
+    { model: named('videomae-nano-untrained'), place: 'embedded', trained: 'untrained', licence },
   ]);
 });
 
