@@ -7,7 +7,8 @@ import type { WindowPlan } from '../pipeline/window-vectors.js';
 export const windowFlags = {
   model: Flags.string({
     helpValue: 'NAME|DIR',
-    summary: 'The model; default: that of the index, else the embedded encoder, which knows Tabletop only and reads no text.',
+    summary:
+      'The model; default: that of the index, else the embedded encoder, which knows Tabletop only and reads no text.',
   }),
   granularity: Flags.string({ helpValue: '2s', summary: 'Seconds of a window; default: 2s.' }),
   stream: Flags.string({ helpValue: 'N|best', summary: 'Which video stream; default: 0.' }),

@@ -340,8 +340,7 @@ describe('seeded models', () => {
       const own = withoutFiles[family];
       const given =
         own ??
-        (JSON.parse(readFileSync(sample(family).config, 'utf8')) as { config: typeof untrainedNano.config })
-          .config;
+        (JSON.parse(readFileSync(sample(family).config, 'utf8')) as { config: typeof untrainedNano.config }).config;
       const make = async (): Promise<Record<string, string>> => {
         const folder = join(base, 'seeded');
         const { manifest } = await makeSeededModel(folder, { name: 'tiny', arch: family, config: given, seed: 1 });

@@ -112,9 +112,7 @@ describe('search index', () => {
     );
     const model = await run('search', 'index', 'library', '-o', 'lib.egx', '--update', '--model', twoTower, ...cpu);
     expect(model.code).toBe(6);
-    expect(model.stderr).toMatch(
-      /made with model videomae-nano@[0-9a-f]{12}, wanted is toy-viclip@[0-9a-f]{12}/,
-    );
+    expect(model.stderr).toMatch(/made with model videomae-nano@[0-9a-f]{12}, wanted is toy-viclip@[0-9a-f]{12}/);
     expect(Buffer.compare(readFileSync(index), before)).toBe(0);
   });
 });
