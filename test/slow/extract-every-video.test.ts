@@ -36,10 +36,10 @@ async function measuredTimes(path: string): Promise<number[]> {
   });
 }
 
-/** The rule of the default preset, written anew: 30 samples a second, 16 frames of step 2, hop 16, an aligned last window. */
+/** The rule of the default preset, written anew: 30 samples a second, 8 frames of step 8, hop 16, an aligned last window. */
 function expectedRows(times: readonly number[], claimedRate: number): { first: number; last: number }[] {
   const rate = 30;
-  const extent = 31;
+  const extent = 57;
   // The last frame lasts as long as the middle one of all intervals.
   const intervals = times.slice(1).map((time, i) => time - times[i]!);
   const interval = intervals.sort((a, b) => a - b)[Math.floor(intervals.length / 2)] ?? 0;
@@ -54,7 +54,7 @@ function expectedRows(times: readonly number[], claimedRate: number): { first: n
   for (let start = 0; start + extent <= count; start += 16) starts.push(start);
   if (count < extent) starts.push(0);
   else if ((count - extent) % 16 !== 0) starts.push(count - extent);
-  return starts.map((start) => ({ first: shown[start]!, last: shown[Math.min(start + 30, count - 1)]! }));
+  return starts.map((start) => ({ first: shown[start]!, last: shown[Math.min(start + extent - 1, count - 1)]! }));
 }
 
 test.runIf(hasSharedVideos)(
@@ -100,7 +100,7 @@ async function checkVideo(record: Row): Promise<void> {
     table.map(({ firstFrame, lastFrame }) => ({ first: firstFrame, last: lastFrame })),
     input,
   ).toEqual(expected);
-  expect([rows, shape], input).toEqual([expected.length, [expected.length, 64]]);
+  expect([rows, shape], input).toEqual([expected.length, [expected.length, 192]]);
   expect((await stat(path)).size).toBe(meta.array.bytes);
   expect(table[0]!.start).toBe(0);
   for (const [i, row] of table.entries()) {
