@@ -1,5 +1,5 @@
 /** Which feature file is whose. */
-import { readdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { asEgolensError, EgolensError } from '../errors.js';
 
@@ -14,6 +14,12 @@ export type FeatureIndex = ReadonlyMap<string, readonly string[]>;
  * @throws EgolensError input.not_found, input.empty where there are none
  */
 export async function indexFeatures(folder: string): Promise<FeatureIndex> {
+  const hint = { try: '`egolens extract VIDEOS -o DIR` makes one' };
+  const info = await stat(folder).catch(() => undefined);
+  if (!info?.isDirectory()) {
+    const found = info ? 'a file' : 'nothing there';
+    throw new EgolensError('input.not_found', `\`${folder}\`: expected a folder of features, found ${found}`, hint);
+  }
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((cause: unknown) => {
     throw asEgolensError(cause, folder);
   });
