@@ -1,7 +1,9 @@
 import { BaseCommand } from '../../src/cli/base-command.js';
 import { loadChallenge } from '../../src/cli/challenge-flags.js';
+import type { Column } from '../../src/cli/output.js';
 import { withConfig } from '../../src/cli/train-flags.js';
-import { trainStateCommand, trainStateDescription, trainStateFlags } from '../../src/cli/train-state-command.js';
+import { trainHeadFlags } from '../../src/cli/train-head-command.js';
+import { trainStateCommand, trainStateDescription } from '../../src/cli/train-state-command.js';
 
 export default class TrainPnr extends BaseCommand {
   static override summary =
@@ -11,18 +13,20 @@ export default class TrainPnr extends BaseCommand {
     '<%= config.bin %> train pnr --features features --gt fho_oscc-pnr_train.json --val fho_oscc-pnr_val.json -o runs/pnr',
     '<%= config.bin %> train pnr --features features --gt fho_oscc-pnr_train.json --val fho_oscc-pnr_val.json --early-stop mean_error_sec --patience 8 --max-time 1h -o runs/pnr',
   ];
-  static override flags = trainStateFlags;
+  static override flags = trainHeadFlags('Clips');
 
   async run(): Promise<void> {
     const { flags } = await this.parse(TrainPnr, await withConfig(this.argv));
     const { stateMethod } = await import('../../heads/state-method.js');
     using progress = await this.progress(flags);
-    await trainStateCommand('pnr', flags, {
-      method: stateMethod,
-      challenges: { pnr: await loadChallenge('pnr'), oscc: await loadChallenge('oscc') },
-      writer: (columns) => this.writer(flags, columns),
+    const shell = {
+      writer: (columns: readonly Column[]) => this.writer(flags, columns),
       signal: this.signal,
       progress,
+    };
+    await trainStateCommand('pnr', flags, shell, {
+      method: stateMethod,
+      challenges: { pnr: await loadChallenge('pnr'), oscc: await loadChallenge('oscc') },
     });
   }
 }

@@ -143,7 +143,7 @@ test('a metric that there is not, clips without features, and a split without an
   const metric = await run(training('oscc', '-o', at('none'), '--early-stop', 'map'));
   expect([metric.status, metric.stderr]).toEqual([
     2,
-    expect.stringContaining('expected one of mean_error_sec, accuracy'),
+    expect.stringContaining('expected one of accuracy, mean_error_sec'),
   ]);
   const lone = annotations([{ video: 'elsewhere', start: 0, pnr: 3 }]);
   await writeFile(at('lone.json'), lone);
