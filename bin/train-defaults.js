@@ -1,10 +1,12 @@
 #!/usr/bin/env node
 /**
- * Trains the embedded default models on Tabletop, from seeds: draws the windows, trains, prints the figures and writes the folder.
- * Interrupted, it goes on from its last checkpoint when it is started again.
+ * Trains the embedded default models on Tabletop, from seeds: the encoder, then a head for every track. Draws what is learnt from, trains, prints
+ * the figures and writes the folders. Interrupted, it goes on from its last checkpoint when it is started again.
  *
- * Usage: node bin/train-defaults.js [--work DIR] [--output DIR] [--device cpu] [--threads N] [--samples N] [--windows N] [--still]
- *   --work     drawn windows (6 GB), checkpoints, log; default .cache/train-defaults
+ * Usage: node bin/train-defaults.js [--only encoder|heads|NAME,…] [--work DIR] [--output DIR] [--device cpu] [--threads N]
+ *                                   [--samples N] [--windows N] [--still]
+ *   --only     the encoder, all heads (over the encoder as it is), or heads by their names; default: everything
+ *   --work     drawn windows and features (13 GB), checkpoints, logs; default .cache/train-defaults
  *   --output   where the model folders go; default fixtures/models
  *   --still    the baseline without motion: every frame of a window is its middle one; writes no model
  */
@@ -15,6 +17,7 @@ import { parseArgs } from 'node:util';
 import { openProgress } from '../dist/src/cli/progress.js';
 import { defaultEncoderName, exportDefaultEncoder } from '../dist/src/pipeline/default-encoder/export.js';
 import { trainDefaultEncoder } from '../dist/src/pipeline/default-encoder/train.js';
+import { trainDefaultHeads } from './default-heads.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const { values: flags } = parseArgs({
@@ -26,6 +29,7 @@ const { values: flags } = parseArgs({
     samples: { type: 'string' },
     windows: { type: 'string' },
     still: { type: 'boolean', default: false },
+    only: { type: 'string' },
   },
 });
 const count = (name) => (flags[name] === undefined ? {} : { [name]: Number(flags[name]) });
@@ -37,32 +41,50 @@ const progress = await openProgress({
   isTerminal: process.stderr.isTTY === true,
   verbosity: 'normal',
 });
-const work = resolve(flags.work, flags.still ? 'still' : 'encoder');
-mkdirSync(work, { recursive: true });
-const began = process.cpuUsage();
-const { outcome, weights, scores } = await trainDefaultEncoder({
-  folder: work,
-  device: flags.device,
-  ...count('threads'),
-  ...count('samples'),
-  ...count('windows'),
-  still: flags.still,
-  signal: stop.signal,
-  progress,
-  onStep(record) {
-    if (record.metrics !== undefined || record.step % 50 === 0) console.log(JSON.stringify(record));
-  },
-});
-const { user, system } = process.cpuUsage(began);
-progress.note(
-  `${outcome.ended} after ${outcome.step} updates; ${Math.round((user + system) / 60e6)} minutes of processor time in this run`,
-);
-if (scores !== null) {
-  console.log(JSON.stringify(scores));
-  writeFileSync(join(work, 'scores.json'), `${JSON.stringify(scores, null, 2)}\n`);
-  if (!flags.still) {
-    const { folder, manifest } = await exportDefaultEncoder(join(flags.output, defaultEncoderName), weights);
-    console.log(`${folder}: digest ${manifest.digest}`);
-  }
+const only = flags.only?.split(',');
+if (only === undefined || only.includes('encoder') || flags.still) await encoder();
+if (!flags.still && !stop.signal.aborted && only?.join() !== 'encoder') {
+  const names = only === undefined || only.includes('heads') ? undefined : only.filter((name) => name !== 'encoder');
+  await trainDefaultHeads({
+    work: resolve(flags.work, 'heads'),
+    output: resolve(flags.output),
+    encoder: join(resolve(flags.output), defaultEncoderName),
+    only: names,
+    device: flags.device,
+    ...count('threads'),
+    signal: stop.signal,
+    progress,
+  });
 }
 progress[Symbol.dispose]?.();
+
+async function encoder() {
+  const work = resolve(flags.work, flags.still ? 'still' : 'encoder');
+  mkdirSync(work, { recursive: true });
+  const began = process.cpuUsage();
+  const { outcome, weights, scores } = await trainDefaultEncoder({
+    folder: work,
+    device: flags.device,
+    ...count('threads'),
+    ...count('samples'),
+    ...count('windows'),
+    still: flags.still,
+    signal: stop.signal,
+    progress,
+    onStep(record) {
+      if (record.metrics !== undefined || record.step % 50 === 0) console.log(JSON.stringify(record));
+    },
+  });
+  const { user, system } = process.cpuUsage(began);
+  progress.note(
+    `${outcome.ended} after ${outcome.step} updates; ${Math.round((user + system) / 60e6)} minutes of processor time in this run`,
+  );
+  if (scores !== null) {
+    console.log(JSON.stringify(scores));
+    writeFileSync(join(work, 'scores.json'), `${JSON.stringify(scores, null, 2)}\n`);
+    if (!flags.still) {
+      const { folder, manifest } = await exportDefaultEncoder(join(flags.output, defaultEncoderName), weights);
+      console.log(`${folder}: digest ${manifest.digest}`);
+    }
+  }
+}

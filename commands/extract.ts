@@ -11,7 +11,7 @@ import {
   parseDuration,
 } from '../src/cli/flags.js';
 import { column, type OutputRecord } from '../src/cli/output.js';
-import { runFlags, samplingFlags, spanOf } from '../src/cli/video-flags.js';
+import { anchorsOf, runFlags, samplingFlags, spanOf } from '../src/cli/video-flags.js';
 import { EgolensError } from '../src/errors.js';
 import { timeText } from '../src/time.js';
 import type { ExtractEvent, ExtractOptions } from '../src/pipeline/extract.js';
@@ -30,7 +30,21 @@ const videoOnly = [
     'shard',
     'batch',
   ],
-  ...['preset', 'pixels', 'window', 'stride', 'fps', 'tail', 'views', 'stream', 'start', 'end', 'retry-failed'],
+  ...[
+    'preset',
+    'pixels',
+    'window',
+    'stride',
+    'fps',
+    'tail',
+    'views',
+    'stream',
+    'start',
+    'end',
+    'at',
+    'every',
+    'retry-failed',
+  ],
   ...['ego4d', 'task', 'split', 'video-uids', 'clip-uids', 'uid-file'],
 ];
 
@@ -43,6 +57,7 @@ export default class Extract extends BaseCommand {
     '<%= config.bin %> extract videos/ --model vit-b --preset ego4d-mq -o features --errors bad.ndjson',
     "find . -name '*.mp4' -print0 | <%= config.bin %> extract -0 - -o features",
     '<%= config.bin %> extract --ego4d ego4d_data/v2 --task mq --split val --preset ego4d-mq -o features --shard auto',
+    '<%= config.bin %> extract fixtures/videos/demo.mp4 --at 1.5,3.2 -o features',
     '<%= config.bin %> extract --text queries.txt --model viclip-l -o features',
   ];
   static override strict = false;
@@ -101,6 +116,17 @@ export default class Extract extends BaseCommand {
       summary: 'What identifies a video: its first and last MiB, or all bytes.',
     })(),
     ...samplingFlags,
+    at: Flags.string({
+      helpValue: 'TIME,…|annotations',
+      summary:
+        'One window at each of these times, ending there: seconds, hh:mm:ss.mmm or #FRAME at the sampling rate; or at the frames that the annotation files of --task fhp, sta or scod ask about.',
+      exclusive: ['every', 'start', 'end', 'stride', 'tail'],
+    }),
+    every: Flags.string({
+      helpValue: '1s',
+      summary: 'One window each so many seconds, ending there.',
+      exclusive: ['start', 'end', 'stride', 'tail'],
+    }),
     ...runFlags,
     ...inputFlags,
     ...ego4dFlags,
@@ -129,6 +155,7 @@ export default class Extract extends BaseCommand {
     const { listInputs } = await import('../src/pipeline/inputs.js');
     const { RunFiles } = await import('../src/pipeline/run-files.js');
     using progress = await this.progress(flags);
+    const at = anchorsOf(flags);
     const options: ExtractOptions = {
       ...(await extractDefaults({
         ...flags,
@@ -139,6 +166,7 @@ export default class Extract extends BaseCommand {
       })),
       ...given({
         span: spanOf(flags),
+        at: at === 'annotations' ? undefined : at,
         timeoutMs: flags.timeout === undefined ? undefined : parseDuration(flags.timeout),
       }),
       stallTimeoutMs: parseDuration(flags['stall-timeout']),
@@ -150,7 +178,13 @@ export default class Extract extends BaseCommand {
       signal: this.signal,
       progress,
     };
-    await using inputs = await listInputs(argv as string[], { ...inputOptions(flags), signal: this.signal, progress });
+    const listing = inputOptions(flags);
+    await using inputs = await listInputs(argv as string[], { ...listing, signal: this.signal, progress });
+    let { items } = inputs;
+    if (at === 'annotations') {
+      const { askedItems } = await import('../src/pipeline/asked-items.js');
+      items = await askedItems(items, listing.ego4d, { progress });
+    }
     if (flags['dry-run']) {
       const writer = this.writer(
         flags,
@@ -158,7 +192,7 @@ export default class Extract extends BaseCommand {
       );
       const counts = { missing: 0, complete: 0, failed: 0 };
       let work: number | undefined;
-      for await (const planned of planExtract(inputs.items, options)) {
+      for await (const planned of planExtract(items, options)) {
         counts[planned.state]++;
         if (planned.estimate !== null) work = (work ?? 0) + planned.estimate;
         await writer.write({ schema: 'egolens.plan/1', ...planned });
@@ -172,7 +206,7 @@ export default class Extract extends BaseCommand {
     }
     await using files = await RunFiles.open({ errors: flags.errors, summary: flags.summary });
     const writer = this.writer(flags, [column('input'), column('rows', 'right'), column('shape'), column('path')]);
-    const run = extract(inputs.items, options);
+    const run = extract(items, options);
     let next: Awaited<ReturnType<typeof run.next>>;
     try {
       while ((next = await run.next()).done !== true) {

@@ -1,17 +1,9 @@
 /** Boxes of pictures as inputs of the RoI heads. */
 import { sizeOf, tensor } from '../src/tensor.js';
-import type { BoxCorners } from '../src/models/forecasts.js';
+import type { BoxCorners, CandidateBox } from '../src/models/forecasts.js';
 import type { Tensor } from '../src/types.js';
 
-/** A box that a head looks at, given or detected. */
-export interface CandidateBox {
-  /** Pixels of the annotated frame. */
-  readonly box: BoxCorners;
-  /** Class that the detector found; absent where none is known. */
-  readonly noun?: number;
-  /** The detector's; 1 for a given box. */
-  readonly score: number;
-}
+export type { CandidateBox } from '../src/models/forecasts.js';
 
 /**
  * Boxes as rows of numbers: x1, y1, x2, y2 in pixels, noun (-1: none), score. Rows beyond the boxes of a picture have score 0.

@@ -62,6 +62,8 @@ export const scod: HeadFamily = {
     const width = config.integer('dim', 1, limits.width);
     const classes = config.integer('classes', 1, limits.classes, 1);
     const maps = config.integer('maps', 1, 16, 1);
+    // Windows that the maps come from: that of the frame itself gives all but one of each further one.
+    const frames = config.integer('frames', 1, maps, maps);
     const [h, w] = gridOf(config, given, 8);
     const upsample = config.integer('upsample', 1, 2, 2);
     const hidden = config.integer('hidden', groups, limits.width, 96);
@@ -77,6 +79,7 @@ export const scod: HeadFamily = {
         dim: width,
         classes,
         maps,
+        frames,
         grid: [h, w],
         upsample,
         hidden,

@@ -11,17 +11,17 @@ type Pair = readonly [verb: number, noun: number];
 
 /**
  * Sequences of each item: first the likeliest action of every step, then samples at `temperature` from a generator seeded with `seed` and
- * the item's number. Where the option `pairs` lists verb-noun pairs, every action is one of them; else verbs and nouns are drawn apart.
+ * the item's name, else its number. Where the option `pairs` lists verb-noun pairs, every action is one of them; else verbs and nouns are drawn apart.
  *
  * Options: `sequences` (default 5), `seed` (0), `temperature` (1), `pairs` [[verb, noun], ...], `first_item` (0: the number of the first
- * item of the batch, so that batches of any size give the same samples).
+ * item of the batch, so that batches of any size give the same samples), or `items` (a name for each item).
  *
  * @param logits verb [batch, steps, verbs] and noun [batch, steps, nouns]
  * @throws EgolensError data.invalid for options of another form
  */
 export function sampledSequences(
   { verb, noun }: { readonly verb: Tensor<'float32'>; readonly noun: Tensor<'float32'> },
-  { options }: Pick<DecodeContext, 'options'>,
+  { options, labels = {} }: Pick<DecodeContext, 'options'> & Partial<Pick<DecodeContext, 'labels'>>,
 ): SequencePrediction[][] {
   const [batch = 0, steps = 0, verbs = 0] = verb.shape;
   const nouns = noun.shape[2] ?? 0;
@@ -32,8 +32,9 @@ export function sampledSequences(
   if (temperature <= 0) throw refused('temperature', 'a number above 0', temperature);
   const pairs = pairsIn(options['pairs'], verbs, nouns);
   const [seed, firstItem] = [numberOption(options, 'seed', 0), numberOption(options, 'first_item', 0)];
+  const items = namesIn(options['items'], batch);
   return Array.from({ length: batch }, (_, item) => {
-    const random = seededRandom(seed, `sequences ${firstItem + item}`);
+    const random = seededRandom(seed, `sequences ${items?.[item] ?? firstItem + item}`);
     const rowsOf = ({ data }: Tensor<'float32'>, classes: number): Float32Array[] =>
       Array.from({ length: steps }, (_, step) => {
         const at = (item * steps + step) * classes;
@@ -45,14 +46,28 @@ export function sampledSequences(
         action(row, nounRows[step]!, pairs, sequence === 0 ? undefined : { random, temperature }),
       ),
     );
+    const numbers = {
+      verb: sequences.map((actions) => actions.map(([one]) => one)),
+      noun: sequences.map((actions) => actions.map(([, one]) => one)),
+    };
+    const named = (kind: 'verb' | 'noun', names: readonly string[]): string[][] =>
+      numbers[kind].map((sequence) => sequence.map((label) => names[label] ?? String(label)));
     return [
       {
         task: 'lta',
-        verb: sequences.map((actions) => actions.map(([one]) => one)),
-        noun: sequences.map((actions) => actions.map(([, one]) => one)),
+        ...numbers,
+        ...(labels['verb'] && { verbNames: named('verb', labels['verb']) }),
+        ...(labels['noun'] && { nounNames: named('noun', labels['noun']) }),
       },
     ];
   });
+}
+
+function namesIn(value: JsonValue | undefined, items: number): readonly string[] | undefined {
+  if (value === undefined || value === null) return undefined;
+  const isNames = Array.isArray(value) && value.every((name): name is string => typeof name === 'string');
+  if (!isNames || value.length !== items) throw refused('items', `${items} names`, value);
+  return value;
 }
 
 /** The likeliest action, or a drawn one. */

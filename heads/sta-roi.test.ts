@@ -1,14 +1,18 @@
 import { expect, test } from 'vitest';
 import { fitHead, named } from '../test/fit-head.js';
 import type { BoxCorners } from '../src/models/forecasts.js';
+import type { JsonValue } from '../src/json.js';
 import { seededRandom } from '../src/random.js';
 import { tensor } from '../src/tensor.js';
+import { boxRows } from './box-feeds.js';
+import { windowMap } from './interaction-feeds.js';
 import { interactionTargets, type InteractionTruth } from './interaction-targets.js';
 import { roiFactors } from './roi-align.js';
-import { boxFeeds, staRoi, type BoxedPicture } from './sta-roi.js';
+import { boxFeeds, staRoi, staRoiStep, type BoxedPicture } from './sta-roi.js';
 import { boxCodes } from './sta-roi-head.js';
 
 const [side, width, nouns, verbs, slots] = [6, 12, 4, 3, 3];
+const [times, step] = [26, staRoiStep];
 const size = [120, 120] as const;
 
 /** Pictures with three boxes: what lies under a box is its noun, the clip tells verb, time, and by the mark of one box which is next. */
@@ -51,10 +55,10 @@ function pictures(count: number) {
 test('learns noun, verb, time and which of the boxes is next', async () => {
   const head = staRoi.spec({ dim: width, nouns, verbs, grid: side, roi_resolution: 2, hidden: 32 });
   const { map, pooled, items } = pictures(12);
-  const inputs = { map, pooled, ...boxFeeds(items, { slots, grid: [side, side], output: 2 }) };
-  const targets = named({ ...interactionTargets(items, { slots, nouns, verbs }) });
+  const inputs = { map, pooled, ...boxFeeds(items, { slots, grid: [side, side], output: 2, nouns }) };
+  const targets = named({ ...interactionTargets(items, { slots, nouns, verbs, times, step }) });
   const { losses, outputs } = await fitHead(head, { inputs, targets, held: inputs, steps: 120, rate: 5e-3 });
-  expect(losses[1]).toBeLessThan(0.1);
+  expect(losses[1]).toBeLessThan(losses[0] / 3);
   const found = head.decode(outputs, { labels: { noun: ['a', 'b', 'c', 'd'] }, options: {}, clock: null });
   items.forEach(({ truths: [truth] }, picture) => {
     const best = found[picture]![0]!;
@@ -84,11 +88,16 @@ test('a box stands for the truth that it overlaps by half or more, else for none
       { boxes, truths },
       { boxes: [], truths },
     ],
-    { slots: 4, nouns: 2, verbs: 3 },
+    { slots: 4, nouns: 2, verbs: 3, times: 10, step: 0.1 },
   );
   expect([...targets.positive.data]).toEqual([1, 1, 0, 0, 0, 0, 0, 0]);
   expect([...targets.counted.data]).toEqual([1, 1, 1, 0, 0, 0, 0, 0]);
   expect([...targets.noun.data.subarray(0, 6)]).toEqual([0, 1, 0, 1, 0, 0]);
+  // 0.5 s lies between two steps of a tenth: they share most of it.
+  const shares = [...targets.contact.data.subarray(0, 10)];
+  expect(shares[4]).toBeCloseTo(shares[5]!, 6);
+  expect(shares.reduce((a, b) => a + b)).toBeCloseTo(1, 6);
+  expect(shares[1]).toBe(0);
 });
 
 test('bins of a whole map are means of its places; a box without a side gives zeros', () => {
@@ -130,7 +139,43 @@ test('pictures of unlike numbers of boxes come as rows with padding of score 0',
     { size, boxes: [] },
     { size, boxes: [{ box: [0, 0, 60, 60], noun: 2, score: 0.5 }] },
   ];
-  const { boxes, places } = boxFeeds(items, { slots: 1, grid: [side, side], output: 2 });
+  const { boxes, places, hints } = boxFeeds(items, { slots: 1, grid: [side, side], output: 2, nouns: 3 });
   expect([...boxes.data]).toEqual([0, 0, 0, 0, 0, 0, 0, 0, 60, 60, 2, 0.5]);
   expect([...places.data.subarray(4)]).toEqual([0, 0, 0.5, 0.5]);
+  expect([...hints.data]).toEqual([0, 0, 0, 0, 0, 0.5]);
+});
+
+test('several times, verbs and nouns of a box come by falling score, under the ids of the data set, none later than asked', () => {
+  const head = staRoi.spec({ dim: 2, nouns: 2, verbs: 2, grid: 2, roi_resolution: 1, hidden: 4 });
+  const contact = new Float32Array(times).fill(-20);
+  contact.fill(4, 3, 6); // 0.3 to 0.6 s
+  contact.fill(3, 18, 21); // 1.8 to 2.1 s
+  const outputs = {
+    noun: tensor('float32', [1, 1, 2], Float32Array.of(2, 0)),
+    verb: tensor('float32', [1, 1, 2], Float32Array.of(0, 1)),
+    contact: tensor('float32', [1, 1, times], contact),
+    chosen: tensor('float32', [1, 1], Float32Array.of(9)),
+    box: boxRows([[{ box: [1, 2, 3, 4], score: 0.5 }]], 1),
+  };
+  const decode = (options: Record<string, JsonValue>) =>
+    head.decode(outputs, { labels: {}, options, clock: null })[0]!.flatMap((one) => (one.task === 'sta' ? [one] : []));
+  const found = decode({ noun_ids: [17, 4], verb_ids: [8, 30], max_detections: 20 });
+  expect(found).toHaveLength(8);
+  expect(found[0]).toMatchObject({ nounId: 17, verbId: 30 });
+  expect(found[0]!.timeToContact).toBeCloseTo(0.45, 5);
+  expect(found[0]!.score).toBeCloseTo(0.5 * 0.8808 * 0.7311 * 0.7311, 3);
+  const scores = found.map(({ score }) => score);
+  expect(scores).toEqual([...scores].sort((a, b) => b - a));
+  const early = decode({ max_time: 1, max_detections: 20 });
+  expect(early.map(({ timeToContact }) => timeToContact < 1)).toEqual([true, true, true, true]);
+  expect(decode({})).toHaveLength(5);
+  expect(() => decode({ noun_ids: [1, 2, 3] })).toThrow(/option `noun_ids`: expected 2 whole numbers/);
+});
+
+test('windows of another number of tokens or another width are refused, those of several times give the last one and the mean', () => {
+  const head = staRoi.spec({ dim: 2, nouns: 2, verbs: 2, grid: [1, 2], roi_resolution: 1, hidden: 4 });
+  const rows = Float32Array.of(1, 10, 2, 20, 3, 30, 4, 40);
+  expect([...windowMap(head, tensor('float32', [4, 2], rows)).data]).toEqual([3, 30, 4, 40, 2.5, 25]);
+  expect(() => windowMap(head, tensor('float32', [8, 1], rows))).toThrow(/expects a multiple of 1 x 2 tokens of 2/);
+  expect(() => windowMap(head, tensor('float32', [3, 2], rows.subarray(2)))).toThrow(/windows of 3 tokens/);
 });

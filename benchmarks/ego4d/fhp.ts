@@ -296,6 +296,9 @@ function pointsByKey(
   const { found, missing } = recordsById(records, schema, asked, reference, (id) => known.has(id));
   const points = new Map<string, readonly number[]>();
   for (const [key, { record, index }] of found) {
+    if (record['space'] === 'normalized') {
+      throw recordFault(index, '`space`: expected pixels, found shares of the frame', '`hands --space pixels`');
+    }
     const values = flatPoints(record['points']);
     if (values === undefined) {
       throw recordFault(index, '`points`: expected finite numbers [5][left, right][x, y]', 'write pixels of one view');

@@ -15,7 +15,7 @@ export default class TrainOscc extends BaseCommand {
   static override flags = trainHeadFlags('Clips');
 
   async run(): Promise<void> {
-    const { flags } = await this.parse(TrainOscc, await withConfig(this.argv));
+    const { flags } = await this.parse(TrainOscc, await withConfig(this.argv, TrainOscc));
     const { stateMethod } = await import('../../heads/state-method.js');
     using progress = await this.progress(flags);
     const shell = {

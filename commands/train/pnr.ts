@@ -16,7 +16,7 @@ export default class TrainPnr extends BaseCommand {
   static override flags = trainHeadFlags('Clips');
 
   async run(): Promise<void> {
-    const { flags } = await this.parse(TrainPnr, await withConfig(this.argv));
+    const { flags } = await this.parse(TrainPnr, await withConfig(this.argv, TrainPnr));
     const { stateMethod } = await import('../../heads/state-method.js');
     using progress = await this.progress(flags);
     const shell = {

@@ -1,10 +1,13 @@
 /** What the commands of task heads share (`moments` and its like): the flags, and the run behind them. A command adds what is its task's own. */
 import { Flags } from '@oclif/core';
 import type { Ego4dTask } from '../ego4d/annotated-videos.js';
+import type { FrameAsk } from '../ego4d/asked-frames.js';
 import { EgolensError, exitCodes } from '../errors.js';
 import { pathExists, writeFileAtomic } from '../files.js';
 import type { HeadTask } from '../models/head.js';
+import type { AnchorRequest } from '../pipeline/anchors.js';
 import type { ClipOptions } from '../pipeline/clip-sequences.js';
+import type { Ego4dSelection } from '../pipeline/ego4d-inputs.js';
 import type { InputItem } from '../pipeline/inputs.js';
 import type {
   PredictedStretch,
@@ -37,6 +40,12 @@ export interface TaskUse<Query = undefined> extends PredictionTask<Query> {
   readonly task: HeadTask & Ego4dTask;
   /** Task that its heads are marked with, where one head serves two; default `task`. */
   readonly headTask?: HeadTask;
+  /** The head, where the command has opened it already. */
+  readonly opened?: Pick<PredictionRun, 'folder' | 'head'>;
+  /** Windows of own videos end at these times, where its heads look at single windows; absent: they lie as the head's recipe says. */
+  readonly at?: AnchorRequest;
+  /** The frames that an annotation file asks about: windows of Ego4D end there. Absent: they lie as the head's recipe says. */
+  asks?(document: JsonDocument): readonly FrameAsk[];
   columns(format: OutputFormat): readonly Column[];
   /** A record as something to be seen in a player; absent: the task has no spans. */
   cue?(record: PredictionRecord): Cue;
@@ -45,7 +54,12 @@ export interface TaskUse<Query = undefined> extends PredictionTask<Query> {
     document: JsonDocument,
     set: FeatureSet,
     options: ClipOptions,
-  ): Promise<{ readonly stretches: readonly Stretch[]; readonly missing: readonly string[] }>;
+  ): Promise<{
+    readonly stretches: readonly Stretch[];
+    readonly missing: readonly string[];
+    /** What can not be answered for another reason than that it has no features. */
+    readonly failed?: readonly ErrorRecord[];
+  }>;
 }
 
 /** Flags of every task command. */
@@ -154,7 +168,7 @@ export async function runTask<Query>(
   const { RunFiles } = await import('../pipeline/run-files.js');
   const { signal, progress } = shell;
   const output = await outputOf(flags, use, shell);
-  const opened = await openHead(flags.head, headOf, use.headTask ?? use.task);
+  const opened = use.opened ?? (await openHead(flags.head, headOf, use.headTask ?? use.task));
   const run: PredictionRun = {
     ...opened,
     top: flags.top ?? Infinity,
@@ -209,14 +223,14 @@ async function stretchesOf<Query>(
   const selection = ego4dSelection(own);
   const folder = flags.features === undefined ? undefined : await featureSet(flags.features);
   if (folder !== undefined && selection === undefined) {
-    if (flags.clips === undefined) return { stretches: wholeStretches(folder, reading), failed: [] };
+    if (flags.clips === undefined) return { stretches: wholeStretches(folder, reading, use.rowKind), failed: [] };
     return await clipsOf([flags.clips], folder, { use, run });
   }
   await using inputs = await listInputs([...argv], { ...inputOptions(own), signal, progress });
-  const computed = folder === undefined ? await compute(inputs.items, flags, run) : undefined;
+  const computed = folder === undefined ? await computedFor(inputs.items, flags, { use, run, selection }) : undefined;
   const set = folder ?? computed!; // one of the two
   const failed = computed?.failed ?? [];
-  if (selection === undefined) return { stretches: wholeStretches(set), failed };
+  if (selection === undefined) return { stretches: wholeStretches(set, undefined, use.rowKind), failed };
   const { annotationFiles } = await import('../pipeline/ego4d-inputs.js');
   const selected = new Set(inputs.items.map(({ name }) => name));
   const broken = new Set(failed.map(({ input }) => input));
@@ -254,8 +268,9 @@ async function clipsOf<Query>(
   const stretches: Stretch[] = [];
   const failed: ErrorRecord[] = [];
   for (const path of paths) {
-    const { stretches: found, missing } = await use.clips(await readDocument(path), set, options);
+    const { stretches: found, missing, failed: others = [] } = await use.clips(await readDocument(path), set, options);
     stretches.push(...found);
+    failed.push(...others);
     for (const uid of missing) {
       const error = new EgolensError('input.not_found', `clip ${uid}: found no features of it or of its video`);
       failed.push(errorRecord(error, uid));
@@ -264,11 +279,30 @@ async function clipsOf<Query>(
   return { stretches, failed };
 }
 
+/** Features of videos, computed for the head, with windows that end where the task asks. */
+async function computedFor<Query>(
+  items: readonly InputItem[],
+  flags: TaskFlags,
+  {
+    use,
+    run,
+    selection,
+  }: { readonly use: TaskUse<Query>; readonly run: PredictionRun; readonly selection: Ego4dSelection | undefined },
+) {
+  const { progress } = run;
+  if (selection === undefined) return await compute(items, flags, run, use.at);
+  if (use.asks === undefined) return await compute(items, flags, run);
+  const { askedItems } = await import('../pipeline/asked-items.js');
+  const asksOf = (document: JsonDocument): readonly FrameAsk[] => use.asks?.(document) ?? [];
+  return await compute(await askedItems(items, selection, { asksOf, progress }), flags, run);
+}
+
 /** Features of videos, computed for the head. */
 async function compute(
   items: readonly InputItem[],
   flags: TaskFlags,
   { folder, head, signal, progress }: PredictionRun,
+  at?: AnchorRequest,
 ) {
   const { featuresForHead } = await import('../pipeline/head-features.js');
   const { parseDecodeErrors } = await import('../pipeline/extract-options.js');
@@ -277,7 +311,7 @@ async function compute(
     items,
     { folder, head },
     {
-      ...given({ encoder: flags.model, threads: flags.threads, batch: flags.batch, span: spanOf(flags) }),
+      ...given({ encoder: flags.model, threads: flags.threads, batch: flags.batch, span: spanOf(flags), at }),
       ...given({ timeoutMs: flags.timeout === undefined ? undefined : parseDuration(flags.timeout) }),
       stallTimeoutMs: parseDuration(flags['stall-timeout']),
       stream: parseStreamChoice(flags.stream),

@@ -2,7 +2,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { endOf, parseResume, stepOutput, withConfig } from './train-flags.js';
+import { BaseCommand } from './base-command.js';
+import { endOf, parseResume, stepOutput, trainFlags, withConfig } from './train-flags.js';
 import { jsonText } from '../json.js';
 
 let folder: string;
@@ -11,16 +12,23 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
+const command = {
+  flags: { ...trainFlags, name: {}, output: {}, 'skip-missing': {} },
+  baseFlags: BaseCommand.baseFlags,
+};
+
 const withFile = async (value: unknown, ...argv: string[]): Promise<string[]> => {
   const path = join(folder, 'c.json');
   await writeFile(path, typeof value === 'string' ? value : JSON.stringify(value));
-  return (await withConfig(['--config', path, ...argv])).filter((word) => word !== '--config' && word !== path);
+  return (await withConfig(['--config', path, ...argv], command)).filter(
+    (word) => word !== '--config' && word !== path,
+  );
 };
 
 test('the file says flags that the command line does not', async () => {
   const config = { epochs: 7, lr: 0.01, deterministic: true, 'skip-missing': false, output: 'a', name: null };
   expect(await withFile(config, '--lr=1', '-o', 'b')).toEqual(['--epochs=7', '--deterministic', '--lr=1', '-o', 'b']);
-  expect(await withConfig(['--lr', '2'])).toEqual(['--lr', '2']);
+  expect(await withConfig(['--lr', '2'], command)).toEqual(['--lr', '2']);
 });
 
 test.each([
@@ -28,6 +36,7 @@ test.each([
   ['no JSON', '{', /no JSON/],
   ['a name that ends the options', { '': true }, /c\.json`: expected names of flags .*, found ""/],
   ['a name with an underscore', { weight_decay: 1 }, /as `weight-decay`, found "weight_decay"/],
+  ['a flag that the command has not', { epoch: 5 }, /c\.json`: `epoch`: expected a flag of this command/],
   ['a list as a value', { lr: [1] }, /`lr`: expected a number, a text, true or false/],
 ])('%s is refused', async (_, value, message) => {
   await expect(withFile(value)).rejects.toThrow(message);

@@ -86,9 +86,12 @@ export function endOf(flags: {
 /**
  * The arguments of a command with what the file of its `--config` says before them.
  *
- * @throws EgolensError input.*, data.invalid for a file that holds no object of flags
+ * @throws EgolensError input.*, data.invalid for a file that holds no object of flags of the command
  */
-export async function withConfig(argv: readonly string[]): Promise<string[]> {
+export async function withConfig(
+  argv: readonly string[],
+  command: { readonly flags: object; readonly baseFlags: object },
+): Promise<string[]> {
   const path = configOf(argv);
   if (path === undefined) return [...argv];
   const text = new TextDecoder().decode(await readSmallFile(path, 2 ** 20));
@@ -101,6 +104,7 @@ export async function withConfig(argv: readonly string[]): Promise<string[]> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new EgolensError('data.invalid', `\`${path}\`: expected an object of flags`, { input: path });
   }
+  const known = new Set(Object.keys({ ...command.baseFlags, ...command.flags }));
   const said = new Set(argv.flatMap((word) => /^--([a-z-]+)/.exec(word)?.[1] ?? shortNames[word.slice(0, 2)] ?? []));
   const words = Object.entries(value).flatMap(([name, member]: [string, unknown]) => {
     if (!/^[a-z][a-z-]*$/.test(name)) {
@@ -109,6 +113,12 @@ export async function withConfig(argv: readonly string[]): Promise<string[]> {
         `\`${path}\`: expected names of flags without dashes before them, as \`weight-decay\`, found ${JSON.stringify(name)}`,
         { input: path },
       );
+    }
+    if (!known.has(name)) {
+      throw new EgolensError('data.invalid', `\`${path}\`: \`${name}\`: expected a flag of this command`, {
+        input: path,
+        try: '`--help` lists them',
+      });
     }
     if (said.has(name) || member === false || member === null) return [];
     if (member === true) return [`--${name}`];

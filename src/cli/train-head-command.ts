@@ -1,7 +1,7 @@
 /** What the commands that train the head of a task share (`train mq` and its like): flags, run, official scores. A command adds what is its task's own. */
 import { Flags } from '@oclif/core';
 import { Float } from '../json.js';
-import type { HeadTraining, HeadTrainingOptions } from '../pipeline/train-head.js';
+import type { HeadTraining, HeadTrainingOptions, TrainedHead } from '../pipeline/train-head.js';
 import type { Challenge, JsonDocument, Progress } from '../types.js';
 import { gradCheckFlag, gradientColumns } from './fine-tune-flags.js';
 import { deviceFlags, given } from './flags.js';
@@ -84,7 +84,7 @@ export interface TrainShell {
 }
 
 /** Trains the head of a task, and tells it. */
-export async function trainHeadCommand(
+export async function trainHeadCommand<Task extends HeadTraining>(
   flags: TrainHeadFlags,
   { writer, signal, progress }: TrainShell,
   task: {
@@ -92,7 +92,9 @@ export async function trainHeadCommand(
     readonly rate: number;
     readonly weightDecay: number;
     /** Reads the files of the run. */
-    prepare(options: HeadTrainingOptions): Promise<HeadTraining>;
+    prepare(options: HeadTrainingOptions): Promise<Task>;
+    /** In place of `trainHead`. */
+    readonly train?: ((options: HeadTrainingOptions, prepared: Task) => Promise<TrainedHead>) | undefined;
   },
 ): Promise<void> {
   const { checkHead, trainHead } = await import('../pipeline/train-head.js');
@@ -131,7 +133,7 @@ export async function trainHeadCommand(
     await printChecks(writer(gradientColumns), await checkHead(options, prepared));
     return;
   }
-  const { head, scores, ...outcome } = await trainHead(options, prepared);
+  const { head, scores, ...outcome } = await (task.train ?? trainHead)(options, prepared);
   await steps.end();
   tellEnd(outcome, flags.output, { progress, written: head && [head], scores });
 }

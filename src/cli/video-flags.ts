@@ -1,8 +1,10 @@
 import { Flags } from '@oclif/core';
 import { EgolensError } from '../errors.js';
 import { parseTime } from '../time.js';
+import type { AnchorRequest } from '../pipeline/anchors.js';
 import type { FrameBound, SpanRequest } from '../pipeline/span.js';
 import type { Seconds } from '../types.js';
+import { parseDuration } from './flags.js';
 
 /** Flags of commands that decode videos and run a model over their windows; a flag has one meaning in all of them. */
 
@@ -74,6 +76,16 @@ export function spanOf(flags: {
       `expected --start before --end, found ${flags.start ?? from} and ${flags.end ?? to}`,
     );
   return span;
+}
+
+/** Windows that end where `--at` and `--every` say; undefined without them. @throws EgolensError usage.flag */
+export function anchorsOf(flags: {
+  readonly at?: string | undefined;
+  readonly every?: string | undefined;
+}): AnchorRequest | 'annotations' | undefined {
+  if (flags.every !== undefined) return { every: parseDuration(flags.every) / 1000 };
+  if (flags.at === undefined || flags.at === 'annotations') return flags.at;
+  return flags.at.split(',').map((text) => parseBound(text.trim()));
 }
 
 /** `90`, `1:30`, or a frame as `#2700`. */

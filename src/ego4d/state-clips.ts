@@ -1,7 +1,6 @@
 /** Clips of eight seconds in which an object may change its state: `fho_oscc-pnr_*.json` (ego4d.md 3.8), of all ages. */
-import { EgolensError } from '../errors.js';
 import type { JsonDocument, Seconds } from '../types.js';
-import { isUid } from './annotated-videos.js';
+import { fault, isEntry, numberIn, uidIn } from './entries.js';
 
 /** A clip of the point of no return and of the change of state. */
 export interface StateClip {
@@ -23,8 +22,6 @@ export interface StateClip {
   /** Seconds after the start; null without a change, and in the test split. */
   readonly pnr: Seconds | null;
 }
-
-type Entry = Readonly<Record<string, unknown>>;
 
 /**
  * The clips of a file, in its order. An id that comes twice counts once: the first of them.
@@ -71,31 +68,4 @@ function clipOf(document: JsonDocument, value: unknown, at: string): StateClip {
     clipStart: typeof value['clip_start_sec'] === 'number' ? value['clip_start_sec'] : null,
     pnr: stateChange === true && frame !== null ? (frame - firstFrame) / rate : null,
   };
-}
-
-function numberIn(document: JsonDocument, entry: Entry, name: string, at: string): number {
-  const value = entry[name];
-  if (typeof value === 'number' && Number.isFinite(value)) return value;
-  throw fault(document, `${at}/${name}`, 'a number', value);
-}
-
-function uidIn(document: JsonDocument, entry: Entry, name: string, at: string): string {
-  const value = entry[name];
-  if (typeof value === 'string' && isUid(value)) return value;
-  throw fault(document, `${at}/${name}`, 'a uid', value);
-}
-
-function isEntry(value: unknown): value is Entry {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function fault(document: JsonDocument, at: string, expected: string, value: unknown): EgolensError {
-  const line = document.line(at);
-  const where = at === '' ? 'the whole file' : at;
-  const found = value === undefined ? 'none' : JSON.stringify(value).slice(0, 60);
-  return new EgolensError(
-    'data.invalid',
-    `\`${document.name}\`: ${where}${line === undefined ? '' : ` (line ${line})`}: expected ${expected}, found ${found}`,
-    { input: document.name },
-  );
 }

@@ -166,6 +166,18 @@ test('a meta file has the keys in the order of the contract and keeps its decima
   expect(text.endsWith('}\n')).toBe(true);
 });
 
+test('the size of the picture stands after the warnings where it is known; a file without it stays valid', async () => {
+  const path = join(folder, 'sized.npy.meta.json');
+  const text = metaText(metaOf({ ...facts, picture: { width: 320, height: 240 } }, files));
+  expect(text).toContain('"warnings": [],\n  "picture": {');
+  await writeFile(path, text);
+  expect((await readMeta(path)).picture).toEqual({ width: 320, height: 240 });
+  await writeFile(path, metaText(metaOf(facts, files)));
+  expect((await readMeta(path)).picture).toBeUndefined();
+  await writeFile(path, text.replace('320', '0'));
+  await expect(readMeta(path)).rejects.toThrow('/picture/width');
+});
+
 test('a reader keeps members that it does not know, and writes them back', async () => {
   const path = join(folder, 'a.npy.meta.json');
   const text = metaText(metaOf(facts, files)).replace(/\n\}\n$/, ',\n  "later": 1\n}\n');

@@ -54,6 +54,8 @@ export interface MetaFacts {
   readonly frames: { readonly claimed: number | null; readonly decoded: number };
   readonly decodeErrors: number;
   readonly warnings: readonly { readonly code: string; readonly message: string }[];
+  /** The whole picture of the video in display pixels: upright, pixels square. Absent in files of earlier versions. */
+  readonly picture?: { readonly width: number; readonly height: number };
   /** Null where the rows lie on no grid. */
   readonly clock: FeatureClock | null;
   readonly of: TimeBase;
@@ -79,7 +81,7 @@ export interface FeatureMeta extends Omit<MetaFacts, 'clock'> {
 
 /** The meta file of an array: facts, then shape and digests. */
 export function metaOf(facts: MetaFacts, files: Pick<FeatureMeta, 'array' | 'times'>): FeatureMeta {
-  const { input, stream, startOffset, frames, decodeErrors, warnings, clock, of, preset, pixels } = facts;
+  const { input, stream, startOffset, frames, decodeErrors, warnings, picture, clock, of, preset, pixels } = facts;
   const { model, output, precision, provider, versions, key } = facts;
   return {
     schema: 'egolens.meta/1',
@@ -89,6 +91,7 @@ export function metaOf(facts: MetaFacts, files: Pick<FeatureMeta, 'array' | 'tim
     frames: { claimed: frames.claimed, decoded: frames.decoded },
     decodeErrors,
     warnings: warnings.map(({ code, message }) => ({ code, message })),
+    ...(picture && { picture: { width: picture.width, height: picture.height } }),
     clock: clock === null ? null : clockJson(clock),
     of: of.kind === 'file' ? { kind: of.kind } : { kind: of.kind, uid: of.uid },
     preset,

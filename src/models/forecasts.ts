@@ -3,6 +3,16 @@
 /** Corners in pixels of the annotated frame. */
 export type BoxCorners = readonly [x1: number, y1: number, x2: number, y2: number];
 
+/** A box that a head looks at, given or detected. */
+export interface CandidateBox {
+  /** Pixels of the annotated frame. */
+  readonly box: BoxCorners;
+  /** Class that the detector found; absent where none is known. */
+  readonly noun?: number;
+  /** The detector's; 1 for a given box. */
+  readonly score: number;
+}
+
 /** Where both hands will be at the five key frames pre_45, pre_30, pre_15, pre_frame and contact_frame. */
 export interface HandPrediction {
   readonly task: 'fhp';
@@ -57,6 +67,9 @@ export interface SequencePrediction {
   /** [sequence][step] */
   readonly verb: readonly (readonly number[])[];
   readonly noun: readonly (readonly number[])[];
+  /** The same by their names, where these are known. */
+  readonly verbNames?: readonly (readonly string[])[];
+  readonly nounNames?: readonly (readonly string[])[];
 }
 
 export type Forecast =

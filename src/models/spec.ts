@@ -2,6 +2,7 @@ import type { Graph } from '../graph/builder.js';
 import type { AttentionForm } from '../graph/layers.js';
 import type { JsonValue } from '../json.js';
 import type { AnyTensor, Dim, Preset, StateDict, Tensor } from '../types.js';
+import type { Grid } from './positions.js';
 
 /** Which of the graphs over one weights file (files.md 4). */
 export interface GraphVariant {
@@ -76,6 +77,8 @@ export interface ModelSpec {
   readonly outputs: Readonly<Record<string, OutputInfo>>;
   /** Output with one row of tokens per window, for `--pool tokens`. */
   readonly tokenOutput: string;
+  /** Where the tokens of `tokenOutput` are one grid in raster order: times, rows, columns. */
+  readonly tokenGrid?: Grid;
   /** Further arrays that `encode` takes beside the frames, and what they hold. */
   readonly arrays: Readonly<Record<string, string>>;
   build(variant: GraphVariant): Graph;

@@ -193,6 +193,7 @@ function classifierSpec(raw: Readonly<Record<string, unknown>>, context: ConfigC
       out_last: tokenInfo(geometry, tower.width),
     },
     tokenOutput: 'out_last',
+    tokenGrid: gridOf(geometry),
     arrays: {},
     build: (variant) => classifierGraph('videomae-classifier', model, variant),
     adapt: (tensors) => adaptVideoMae(tensors, { positions, grid: gridOf(geometry), target: 'classifier' }),

@@ -161,6 +161,4 @@ export function handPointsOf(
   });
 }
 
-/** Seen actions before the 20 that are asked for. */
-export const seenActions = 2;
-export const futureActions = 20;
+export { futureActions, usualInputActions as seenActions } from '../ego4d/action-clips.js';

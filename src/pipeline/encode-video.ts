@@ -8,6 +8,7 @@ import { normalise } from '../video/resize.js';
 import {
   readWindows,
   windowLayout,
+  type AnchorTimes,
   type WindowBatch,
   type WindowLayout,
   type WindowsReport,
@@ -30,6 +31,8 @@ export interface EncodeVideoOptions {
   /** Called in row order with [n, ...row], with `framesApart` [n * frames, ...row]; the next rows wait for it. */
   readonly write: (rows: Tensor<'float32'>) => Promise<void>;
   readonly span?: Span;
+  /** Windows that end at these times, in place of those of the preset's plan. */
+  readonly at?: AnchorTimes;
   readonly limits: RunLimits;
   /** Called with frames decoded since the last call. */
   readonly onFrames?: (count: number) => void;
@@ -72,6 +75,7 @@ export async function encodeVideo(source: VideoSource, options: EncodeVideoOptio
     batch,
     buffers,
     span: options.span,
+    at: options.at,
     onProgress: (frames) => {
       options.onFrames?.(frames - reported);
       reported = frames;

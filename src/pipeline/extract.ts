@@ -29,8 +29,10 @@ import { windowExtent } from '../time.js';
 import type { Preset, Progress } from '../types.js';
 import { openVideo, type StreamChoice } from '../video/probe.js';
 import { findTools } from '../video/tools.js';
+import { anchorRate } from '../video/anchored-windows.js';
 import { pixelDType } from '../video/resize.js';
 import { isDense } from '../video/windows.js';
+import { anchorKey, anchorsOf, type AnchorRequest } from './anchors.js';
 import { presetDetail, sessionDetail, sourceDetail, stagesDetail } from './detail.js';
 import { encodeVideo, type EncodedVideo } from './encode-video.js';
 import { shardOf, type InputItem, type Shard } from './inputs.js';
@@ -64,6 +66,8 @@ export interface ExtractOptions {
   readonly template?: string;
   readonly stream: StreamChoice;
   readonly span?: SpanRequest;
+  /** Windows that end at these times, in place of those of the preset's plan; an item's own come before them. */
+  readonly at?: AnchorRequest;
   readonly device: string;
   readonly threads?: number;
   /** Windows in one run; where absent 1 on the cpu, 8 elsewhere. */
@@ -255,7 +259,7 @@ export async function* planExtract(items: readonly InputItem[], options: Extract
       const metas = await Promise.all(item.targets.map((target, i) => completeMeta(target, keys[i]!)));
       const isComplete = !options.force && metas.every((meta) => meta !== undefined);
       const { frames, duration } = source.claimed;
-      const isWhole = spanOf(item.input, options.span) === undefined;
+      const isWhole = (spanOf(item.input, options.span) ?? item.input.at ?? options.at) === undefined;
       const estimate = isComplete ? 0 : frames === null || pace === undefined || !isWhole ? null : frames * pace;
       yield { ...base, state: isComplete ? 'complete' : 'missing', frames, seconds: duration, estimate, error: null };
     } catch (error) {
@@ -304,7 +308,12 @@ async function prepare(
     ...(streamSet !== undefined && { streamSet }),
   });
   const names = planned.map((item, i): Named => ({ ...item, input: items[i]! }));
-  return { names, streams: await openStreams(options) };
+  const streams = await openStreams(options);
+  for (const { preset } of streams) {
+    anchorsOf({}, options.at, preset.sampling);
+    if (items.some(({ at }) => at !== undefined)) anchorRate(preset.sampling);
+  }
+  return { names, streams };
 }
 
 /** The encoders that are asked for, in the order of the targets of `planNames`. */
@@ -447,6 +456,7 @@ function keyOf(
   options: ExtractOptions,
 ): string {
   const span = spanOf(item, options.span);
+  const at = anchorsOf(item, options.at, preset.sampling);
   return featureKey({
     video,
     preset,
@@ -455,6 +465,8 @@ function keyOf(
       decoder: 'decode/1',
       stream: options.stream,
       span: spanKey(span),
+      // Not where there is none: what was computed before there were any stays valid.
+      ...(at !== undefined && { at: anchorKey(at, preset.sampling) }),
       // It stands in the meta file.
       ...(item.of !== undefined && { of: { ...item.of } }),
       pool: options.pool,
@@ -620,6 +632,7 @@ async function extractVideo(
   let encoded: EncodedVideo;
   try {
     const span = await resolveSpan(spanOf(item.input, options.span), source, limits);
+    const at = anchorsOf(item.input, options.at, preset.sampling);
     encoded = await encodeVideo(source, {
       session,
       preset,
@@ -631,6 +644,7 @@ async function extractVideo(
       limits,
       onFrames: (frames) => bar.advance(frames),
       ...(span !== undefined && { span }),
+      ...(at !== undefined && { at }),
     });
   } finally {
     bar.stop();
@@ -648,6 +662,7 @@ async function extractVideo(
       frames: { claimed: source.claimed.frames, decoded: encoded.decodedFrames },
       decodeErrors: encoded.decodeErrors,
       warnings: encoded.warnings,
+      picture: { width: source.width, height: source.height },
       clock: encoded.clock,
       of: timeBaseOf(item.input),
       preset: `${preset.name}@${preset.version}`,
@@ -672,7 +687,7 @@ async function extractVideo(
 export function checkDamage(
   found: { readonly decodeErrors: number; readonly decoded: number; readonly claimed: number | null },
   item: InputItem,
-  { decodeErrors: policy, strict, span }: Pick<ExtractOptions, 'decodeErrors' | 'strict' | 'span'>,
+  { decodeErrors: policy, strict, span, at }: Pick<ExtractOptions, 'decodeErrors' | 'strict' | 'span' | 'at'>,
 ): void {
   const { decodeErrors, decoded, claimed } = found;
   const most = policy === 'ignore' ? Infinity : policy === 'fail' ? 0 : policy.limit;
@@ -682,7 +697,8 @@ export function checkDamage(
       try: '`--decode-errors ignore` takes what can be decoded',
     });
   }
-  if (strict && spanOf(item, span) === undefined && claimed !== null && decoded < claimed) {
+  const isWhole = (spanOf(item, span) ?? item.at ?? at) === undefined;
+  if (strict && isWhole && claimed !== null && decoded < claimed) {
     throw new EgolensError('decode.truncated', `${decoded} frames decoded, the header claims ${claimed}`, {
       frame: decoded,
       try: 'without `--strict-decode` the frames that are there are used',

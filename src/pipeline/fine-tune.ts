@@ -28,7 +28,8 @@ import { writeTuned, type TunedFolders } from './fine-tune-export.js';
 import { encoderPrefix, headPrefix, tuningStep, type TuningSettings, type TuningStep } from './fine-tune-step.js';
 import type { LabelList } from './label-lists.js';
 import { readModelWeights } from './model-weights.js';
-import { checkedMetric, writeCurve } from './train-recognition.js';
+import { checkedMetric, writeCurve } from './train-head.js';
+import { recognitionMetrics } from './train-recognition.js';
 
 export interface FineTuneOptions {
   /** Model to begin with: a folder, or the name of an installed one. */
@@ -116,14 +117,14 @@ export async function fineTuneRecognition(options: FineTuneOptions): Promise<Fin
         run: (one: Training) =>
           scoreClips(one, { clips: val, kinds: head.kinds, batch: settings.batch, ahead, weights }),
         metric,
-        better: metric === 'val_loss' ? 'lower' : 'higher',
+        better: recognitionMetrics(head.kinds)[metric]!, // openTuning checked it
         ...(options.patience !== undefined && { patience: options.patience }),
       },
     }),
     signal,
     ...(onStep && { onStep }),
   });
-  await writeCurve(folder, outcome, metric);
+  await writeCurve(folder, outcome, metric, 'recognition');
   const broken = new Map([...clips.broken, ...(val?.broken ?? [])]);
   if (broken.size > 0) progress.warn('decode.damaged', `${broken.size} videos were left out or replaced in part`);
   if (outcome.ended === 'interrupted') return { ...outcome, final: null, broken };
@@ -169,7 +170,7 @@ async function openTuning(options: FineTuneOptions): Promise<Tuning> {
   const { settings, labels, seed, signal, progress, device, threads } = options;
   const model = await openModelFolder(await findModel(options.model));
   const head = headFor(options, model);
-  const metric = checkedMetric(options.metric, head.kinds);
+  const metric = checkedMetric(options.metric, Object.keys(recognitionMetrics(head.kinds)));
   const step = tuningStep(model, head, settings);
   planMemory(step, options);
   checkLabels(options, head);

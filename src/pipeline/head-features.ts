@@ -60,10 +60,12 @@ export async function featuresForHead(
   const { spec, preset } = await openModelFolder(model);
   const named = source?.preset;
   const base = named === undefined || named === `${preset.name}@${preset.version}` ? preset : readPreset(named);
-  // Named by the digest of their paths: videos of one name in two folders are two.
+  // Named by the digest of their paths: videos of one name in two folders are two, and so are other windows of one.
   const byName = new Map<string, InputItem>();
   const renamed = items.map((item): InputItem => {
-    const digest = sha256(JSON.stringify([resolve(item.path), item.start ?? null, item.end ?? null]));
+    const at = item.at ?? rest.at;
+    const place = [resolve(item.path), item.start ?? null, item.end ?? null, ...(at === undefined ? [] : [at])];
+    const digest = sha256(JSON.stringify(place));
     byName.set(`${digest.slice(0, 2)}/${digest.slice(2, 34)}`, item);
     return { ...item, relpath: digest.slice(0, 2), name: digest.slice(2, 34) };
   });

@@ -11,6 +11,7 @@ import type { TimeBase } from '../features/store.js';
 import { seededRandom } from '../random.js';
 import { isQuestion } from '../text/questions.js';
 import type { Progress, Seconds } from '../types.js';
+import type { AnchorTimes } from '../video/windows.js';
 import type { Ego4dSelection } from './ego4d-inputs.js';
 
 /** One video to work on, or the reason why an argument is none. */
@@ -25,6 +26,8 @@ export interface InputItem {
   readonly name?: string;
   readonly start?: Seconds;
   readonly end?: Seconds;
+  /** Windows that end at these times of it, in place of those of the recipe's plan. */
+  readonly at?: AnchorTimes;
   /** What is asked of it, where a list says so as `query`. */
   readonly queries?: readonly string[];
   /** Whose seconds its are, where they are not those of a file of one's own. */

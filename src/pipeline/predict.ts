@@ -7,9 +7,10 @@ import { checkFeatures, type HeadFolder } from '../models/head-folder.js';
 import type { Head, HeadPrediction } from '../models/head.js';
 import type { TensorsByName } from '../runtime/training-session.js';
 import { openSession, type Session } from '../runtime/session.js';
+import { sizeOf, tensor } from '../tensor.js';
 import type { JsonDocument, Progress, Rational, Seconds, Span, Tensor } from '../types.js';
 import { clipSequences, type ClipOptions, type ClipSequence } from './clip-sequences.js';
-import { readRows, sequenceFile, type SequenceFile } from './feature-rows.js';
+import { readRows, readRowsAt, sequenceFile, type RowKind, type SequenceFile } from './feature-rows.js';
 import { labelList } from './label-lists.js';
 import type { InputItem } from './inputs.js';
 import type { FeatureSet } from './recognize-head.js';
@@ -40,8 +41,14 @@ export interface PredictionTask<Query = undefined> {
   feeds(head: Head, rows: Tensor<'float32'>, query: Query): TensorsByName | Promise<TensorsByName>;
   /** Questions to a stretch, or frames of it; one run of the head each. */
   queries(stretch: Stretch): readonly Query[] | Promise<readonly Query[]>;
+  /** What the rows of its features are; default vectors. */
+  readonly rowKind?: RowKind;
+  /** Rows of the file that a query looks at; absent: it sees all of the stretch. */
+  rowsFor?(query: Query): readonly number[];
   /** Thresholds in place of those of the head, under the names of its family. */
   readonly options: Readonly<Record<string, JsonValue>>;
+  /** Further ones for a query. */
+  optionsFor?(query: Query): Readonly<Record<string, JsonValue>>;
   /** Members of a record beside the common ones, its `id` where the data set gives one; undefined for a prediction that is left out. */
   record(prediction: HeadPrediction, stretch: Stretch, query: Query): TaskRecord | undefined;
   readonly schema: string;
@@ -104,9 +111,11 @@ export async function* predict<Query>(
     signal.throwIfAborted();
     const { form } = stretch.file;
     checkFeatures(folder, { name: form.path, ...form }, { force: forceFeatures });
-    const rows = await readRows(stretch.path, stretch.rows, run.reading);
+    const queries = await task.queries(stretch);
+    const rowsOf = await rowReader(stretch, queries, { task, run });
     const records: PredictionRecord[] = [];
-    for (const query of await task.queries(stretch)) {
+    for (const query of queries) {
+      const rows = rowsOf(query);
       const found = await predictOne({ stretch, rows, query }, task, { session, labels, run });
       const kept = found.flatMap((prediction) => {
         if ('score' in prediction && prediction.score < run.minScore) return [];
@@ -119,6 +128,31 @@ export async function* predict<Query>(
     }
     yield { stretch, records };
   }
+}
+
+/** The rows that each query sees, read once. */
+async function rowReader<Query>(
+  { path, rows }: Stretch,
+  queries: readonly Query[],
+  { task, run }: { readonly task: PredictionTask<Query>; readonly run: PredictionRun },
+): Promise<(query: Query) => Tensor<'float32'>> {
+  if (task.rowsFor === undefined) {
+    const all = await readRows(path, rows, run.reading);
+    return () => all;
+  }
+  const wanted = [...new Set(queries.flatMap((query) => task.rowsFor!(query)))].sort((a, b) => a - b); // it is there
+  const { data, shape } = await readRowsAt(path, wanted, run.reading);
+  const length = sizeOf(shape.slice(1));
+  const places = new Map(wanted.map((row, place) => [row, place]));
+  return (query) => {
+    const asked = task.rowsFor!(query); // as above
+    const chosen = new Float32Array(asked.length * length);
+    asked.forEach((row, i) => {
+      const place = places.get(row)!; // all were wanted
+      chosen.set(data.subarray(place * length, (place + 1) * length), i * length);
+    });
+    return tensor('float32', [asked.length, ...shape.slice(1)], chosen);
+  };
 }
 
 async function predictOne<Query>(
@@ -137,7 +171,7 @@ async function predictOne<Query>(
   const outputs = await session.run(await task.feeds(head, rows, query), Object.keys(head.outputs));
   const [found] = head.decode(outputs, {
     labels,
-    options: { ...folder.info.options, ...task.options },
+    options: { ...folder.info.options, ...task.options, ...task.optionsFor?.(query) },
     clock: stretch.file.form.clock ?? null,
     durations: [stretch.duration],
   });
@@ -163,9 +197,11 @@ function recordOf(own: TaskRecord, stretch: Stretch, schema: string, { id }: Hea
 async function classNames({ folder, head, labels }: PredictionRun): Promise<Record<string, readonly string[]>> {
   const names: Record<string, readonly string[]> = {};
   for (const { kind, count } of head.kinds) {
-    const given = labels === undefined ? undefined : (await labelList(labels)).labels;
+    // Heads of verbs and nouns take a taxonomy, which holds both lists.
+    const path = head.kinds.length > 1 && labels !== undefined ? `${labels}:${kind}s` : labels;
+    const given = path === undefined ? undefined : (await labelList(path)).labels;
     if (given !== undefined && given.length !== count) {
-      throw new EgolensError('data.shape', `\`${labels!}\`: ${given.length} names; ${folder.id} has ${count} classes`);
+      throw new EgolensError('data.shape', `\`${path!}\`: ${given.length} names; ${folder.id} has ${count} classes`);
     }
     names[kind] = given ?? folder.labels[kind] ?? Array.from({ length: count }, (_, i) => String(i));
   }
@@ -177,9 +213,9 @@ async function classNames({ folder, head, labels }: PredictionRun): Promise<Reco
  *
  * @throws EgolensError as `sequenceFile`
  */
-export async function* wholeStretches(set: FeatureSet, reading?: ReadOptions): AsyncGenerator<Stretch> {
+export async function* wholeStretches(set: FeatureSet, reading?: ReadOptions, kind?: RowKind): AsyncGenerator<Stretch> {
   for (const path of new Set([...set.index.values()].flat())) {
-    const file = await sequenceFile(path, reading);
+    const file = await sequenceFile(path, reading, kind);
     const item = set.inputs?.get(path);
     const of = file.meta?.of ?? ({ kind: 'file' } as const);
     const start = file.times[0]!.start; // a row at least

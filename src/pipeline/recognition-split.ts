@@ -5,7 +5,6 @@ import type { ClassKind } from '../models/head.js';
 import type { TensorsByName } from '../runtime/training-session.js';
 import { tensor } from '../tensor.js';
 import { classTargets } from '../train/losses.js';
-import type { Training } from '../train/step.js';
 import type { TrainingData } from '../train/trainer.js';
 import { classesOf, type ClassLists } from './segment-classes.js';
 import type { SegmentRows } from './segment-features.js';
@@ -87,18 +86,9 @@ export function recognitionData(
 /** Items of one run of the scoring graph. */
 const scoredAtOnce = 256;
 
-/** Scores of a split: those of `recognitionScores`, and `val_loss`, the mean over items of the cross-entropies added up. */
-export async function scoreRecognition(
-  training: Pick<Training, 'evaluate'>,
-  split: RecognitionSplit,
-  { kinds, weights }: { readonly kinds: readonly ClassKind[]; readonly weights: 'current' | 'average' },
-): Promise<Record<string, number>> {
-  return await scoreLogits(split, kinds, async (feeds) => {
-    return (await training.evaluate('scores', feeds, weights))['logits']!.data; // the output of every recognition head
-  });
-}
-
-/** As `scoreRecognition`, over logits from wherever. */
+/**
+ * Scores of a split by its logits: those of `recognitionScores`, and `val_loss`, the mean over items of the cross-entropies added up.
+ */
 export async function scoreLogits(
   { rows, width, labels }: RecognitionSplit,
   kinds: readonly ClassKind[],

@@ -5,7 +5,8 @@ import { pathExists } from '../files.js';
 import type { LabelKind, SegmentLabel, SegmentList } from '../ego4d/segments.js';
 import { labelList, type LabelList } from './label-lists.js';
 
-const taxonomyName = 'fho_lta_taxonomy.json';
+/** The file of class names, as it lies beside the annotations. */
+export const taxonomyName = 'fho_lta_taxonomy.json';
 /** Names in a message. */
 const shownNames = 5;
 

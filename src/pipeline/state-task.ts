@@ -1,11 +1,11 @@
 /** Point of no return and change of state as tasks of `predict`: the same records from `state-change` and from the scoring of its training. */
-import { EgolensError } from '../errors.js';
 import { float, type JsonValue } from '../json.js';
 import type { HeadPrediction } from '../models/head.js';
 import type { TensorsByName } from '../runtime/training-session.js';
 import { tensor } from '../tensor.js';
 import { rowSpan } from '../time.js';
 import type { FeatureClock, JsonDocument, Tensor } from '../types.js';
+import { PlacedQueries } from './placed-clips.js';
 import type { Stretch, TaskRecord } from './predict.js';
 import type { FeatureSet } from './recognize-head.js';
 import { ownWindows, stateFiles, type StateOptions, type StateWindow } from './state-windows.js';
@@ -53,57 +53,22 @@ export function stateFeeds(windows: readonly Tensor<'float32'>[], rows: number):
   };
 }
 
-/** Rows of a head for states. @throws EgolensError model.config for a head that does not say */
-export function rowsOfHead(config: Readonly<Record<string, JsonValue>>, name: string): number {
-  const { rows } = config;
-  if (typeof rows === 'number') return rows;
-  throw new EgolensError('model.config', `${name}: expected \`rows\` in its configuration, found none`);
-}
-
 /** What a state head is asked of the files of a run. */
 export class StateQueries {
-  readonly #windows = new Map<Stretch, readonly StateWindow[]>();
+  readonly #queries = new PlacedQueries<StateWindow>();
 
   /** Files with clips of an annotation file, and the ids of clips without features. */
   async clips(
     document: JsonDocument,
-    { index, inputs }: FeatureSet,
+    set: FeatureSet,
     options: StateOptions,
   ): Promise<{ readonly stretches: readonly Stretch[]; readonly missing: readonly string[] }> {
-    const { files, missing } = await stateFiles(document, index, options);
-    const stretches = files.flatMap(({ path, file, of, clips }): Stretch[] => {
-      if (clips.length === 0) return [];
-      const start = file.times[0]!.start; // a row at least
-      const end = file.times.reduce((last, row) => Math.max(last, row.end), start);
-      const stretch: Stretch = {
-        id: of.kind === 'file' ? path : of.uid,
-        input: inputs?.get(path)?.input ?? path,
-        of,
-        clipUid: of.kind === 'clip' ? of.uid : null,
-        path,
-        file,
-        rows: [0, file.rows],
-        offset: start,
-        duration: end - start,
-        bounds: [start, end],
-      };
-      this.#windows.set(
-        stretch,
-        clips.map(({ window }) => window),
-      );
-      return [stretch];
-    });
-    return { stretches, missing };
+    const { files, missing } = await stateFiles(document, set.index, options);
+    return { stretches: this.#queries.stretches(files, set), missing };
   }
 
   /** The clips of a file, else its windows of eight seconds. @throws EgolensError data.clock for features without a grid */
   of(stretch: Stretch): readonly StateWindow[] {
-    return this.#windows.get(stretch) ?? ownWindows(stretch.file, stretch.bounds);
+    return this.#queries.of(stretch) ?? ownWindows(stretch.file, stretch.bounds);
   }
-}
-
-/** The rows of a window out of those of its file. */
-export function rowsOf({ data, shape }: Tensor<'float32'>, [first, end]: StateWindow['rows']): Tensor<'float32'> {
-  const width = shape[1] ?? 0;
-  return tensor('float32', [end - first, width], data.slice(first * width, end * width));
 }

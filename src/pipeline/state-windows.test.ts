@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { parseJson } from '../json-reader.js';
 import type { FeatureClock, RowTime } from '../types.js';
 import type { SequenceFile } from './feature-rows.js';
-import { ownWindows, refuseMissing } from './state-windows.js';
-import { rowsOf, stateFeeds, stateRecord } from './state-task.js';
+import { rowsOf } from './placed-clips.js';
+import { ownWindows } from './state-windows.js';
+import { stateFeeds, stateRecord } from './state-task.js';
 import { tensor } from '../tensor.js';
 
 const clock: FeatureClock = { rate: { num: 30, den: 1 }, hop: 15, frames: 30, step: 1, tail: 'align', rows: 40 };
@@ -14,6 +14,7 @@ const row = (index: number, start = index / 2): RowTime => {
 const fileOf = (times: readonly RowTime[], of: FeatureClock = clock): SequenceFile => ({
   form: { path: 'a.npy', width: 2, clock: of, model: undefined, output: undefined, preset: undefined },
   rows: times.length,
+  tokens: null,
   times,
   meta: undefined,
 });
@@ -62,13 +63,6 @@ test('rows are padded to those of the head, and cut to them', () => {
   const long = stateFeeds([part, rows], 2);
   expect([...long['features']!.data]).toEqual([3, 4, 5, 6, 1, 2, 3, 4]);
   expect([...stateFeeds([part], 3)['mask']!.data]).toEqual([1, 1, 0]);
-});
-
-test('clips without features are named and counted', () => {
-  const { name } = parseJson('val.json', '[]');
-  expect(() => {
-    refuseMissing(name, ['a', 'b'], 9);
-  }).toThrow('`val.json`: 2 of 9 clips have no features: `a`, `b`');
 });
 
 function plain(value: unknown): unknown {

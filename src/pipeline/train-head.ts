@@ -6,12 +6,13 @@ import { stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { EgolensError } from '../errors.js';
 import type { ReadOptions } from '../features/store.js';
-import { makeFolder, sha256File } from '../files.js';
+import { makeFolder, pathExists, readSmallFile, sha256File, writeFileAtomic } from '../files.js';
 import type { JsonValue } from '../json.js';
 import type { StoredModel } from '../models/folder.js';
 import { headClockJson } from '../models/head-folder.js';
 import { headInputs, initialWeights, type Head, type HeadTask } from '../models/head.js';
 import { seededRandom } from '../random.js';
+import { learningCurveSvg } from '../report/learning-curve.js';
 import type { TensorsByName } from '../runtime/training-session.js';
 import { checkpointName, loadCheckpoint, type RunConfig } from '../train/checkpoint.js';
 import { checkGradients, type GradientCheck } from '../train/grad-check.js';
@@ -28,7 +29,6 @@ import { stateDictOf, writeHeadFolder } from './head-writer.js';
 import type { LabelList } from './label-lists.js';
 import { defaultName } from './model-folders.js';
 import type { FeatureForm } from './segment-features.js';
-import { writeCurve } from './train-recognition.js';
 
 /** What the user decides about a run, whatever the task. */
 export interface HeadTrainingOptions {
@@ -95,6 +95,8 @@ export interface HeadTraining {
   data(batch: number): TrainingData;
   /** Digests of what was read: a resumed run must have the same. */
   readonly digests: Readonly<Record<string, JsonValue>>;
+  /** Settings beside those of every run, such as `label_smoothing`: a resumed run must have the same. */
+  readonly settings?: Readonly<Record<string, JsonValue>>;
   /** Metrics that `score` gives, the one that ranks first, and which way is better. */
   readonly metrics: Readonly<Record<string, 'higher' | 'lower'>>;
   /** Scores of the validation split. `batch`: of the run, for steps of fixed size. */
@@ -103,6 +105,8 @@ export interface HeadTraining {
   readonly initial?: Weights;
   /** Sizes of the step beside `batch`; absent: none. */
   readonly sizes?: Readonly<Record<string, number>>;
+  /** Largest norm of the gradients, 0: they are not clipped; default 1. */
+  readonly clip?: number;
   /** In place of the head's own loss under AdamW; its evaluation `outputs` gives the outputs of the head. */
   step?(options: {
     readonly batch: number;
@@ -151,16 +155,19 @@ export async function trainHead(options: HeadTrainingOptions, task: HeadTraining
     head: { family: head.family, config: head.config },
     data: task.digests,
     ...{ epochs, batch, accumulate, lr: options.rate, weight_decay: options.weightDecay, warmup },
-    ...{ average: average ?? null, seed, metric },
+    ...{ ...task.settings, average: average ?? null, seed, metric },
     threads: options.isDeterministic ? (threads ?? null) : null,
   };
   const weights = firstWeights(task, seed);
   await using training = await openStep(options, task, { plan, weights });
   progress.note(`${task.summary}; ${head.family} on ${training.device}`);
   progress.note(`memory: ${memoryText(training.memory)}`);
-  const scoreWith = async (used: 'current' | 'average'): Promise<Readonly<Record<string, number>>> =>
+  const scoreWith = async (
+    used: 'current' | 'average',
+    stop?: AbortSignal,
+  ): Promise<Readonly<Record<string, number>>> =>
     await task.score(async (feeds) => {
-      signal.throwIfAborted();
+      stop?.throwIfAborted();
       return await training.evaluate('outputs', feeds, used);
     }, batch);
   const rate =
@@ -171,6 +178,7 @@ export async function trainHead(options: HeadTrainingOptions, task: HeadTraining
     data: task.data(batch),
     scoring: {
       every: updatesPerEpoch,
+      // Not stopped half way: what was learned in the epoch is saved with its score.
       run: () => scoreWith(average === undefined ? 'current' : 'average'),
       metric,
       better: task.metrics[metric]!, // planOf saw it
@@ -187,7 +195,7 @@ export async function trainHead(options: HeadTrainingOptions, task: HeadTraining
   const best = average === undefined ? state.weights : (state.moments.ema ?? state.weights);
   const whole: Weights = new Map([...weights, ...best]);
   await training.load({ ...(await training.state()), weights: whole });
-  const scores = await scoreWith('current');
+  const scores = await scoreWith('current', signal);
   const source = join(folder, checkpointName(step), 'model.safetensors');
   return { ...outcome, scores, head: await writeFinal(options, task, { weights: whole, source }) };
 }
@@ -214,14 +222,21 @@ export function usualBatch(
   return Math.min(most, 2 ** Math.max(0, Math.floor(Math.log2(Math.max(1, samples / (8 * accumulate))))));
 }
 
+/**
+ * The metric that was asked for, else the first.
+ *
+ * @throws EgolensError usage.flag with the metrics that there are
+ */
+export function checkedMetric(metric: string | undefined, names: readonly string[]): string {
+  if (metric === undefined) return names[0]!; // there are some
+  if (names.includes(metric)) return metric;
+  throw new EgolensError('usage.flag', `--early-stop ${metric}: expected one of ${names.join(', ')}`);
+}
+
 function planOf(options: HeadTrainingOptions, task: HeadTraining): Plan {
   const { accumulate } = options;
   const { usual, samples, metrics } = task;
-  const names = Object.keys(metrics);
-  const metric = options.metric ?? names[0]!; // there are some
-  if (!names.includes(metric)) {
-    throw new EgolensError('usage.flag', `--early-stop ${metric}: expected one of ${names.join(', ')}`);
-  }
+  const metric = checkedMetric(options.metric, Object.keys(metrics));
   const batch = options.batch ?? usual.batch;
   const updatesPerEpoch = Math.max(1, Math.floor(samples / (batch * accumulate)));
   const [least, most] = usual.epochs;
@@ -247,20 +262,21 @@ async function openStep(
   task: HeadTraining,
   { plan: { batch, average }, weights }: { readonly plan: Plan; readonly weights: Weights },
 ): Promise<Training> {
-  const { head, sizes } = task;
+  const { head, sizes, clip = 1 } = task;
   const step = task.step?.({ batch, decay: weightDecay, average }) ?? {
     name: head.family,
     sizes: { batch, ...sizes },
     forward: (g) => head.loss!(g, head.forward(g, headInputs(g, head))), // heads that are trained have one
     isTrained: (name) => head.isFrozen?.(name) !== true,
     groups: decayMatrices(weightDecay),
-    optimiser: { rule: adamw, clip: 1, ...(average !== undefined && { average }) },
+    optimiser: { rule: adamw, ...(clip > 0 && { clip }), ...(average !== undefined && { average }) },
     evaluations: { outputs: (g) => head.forward(g, headInputs(g, head)) },
   };
   return await openTraining(step, weights, { device, ...(threads !== undefined && { threads }) });
 }
 
-async function writeFinal(
+/** Writes the head with these weights to `final/` of the run. `source`: the file that they lie in. */
+export async function writeFinal(
   { folder, name, signal }: HeadTrainingOptions,
   { head, final: { labels, features, clock, options = {} } }: HeadTraining,
   { weights, source }: { readonly weights: Weights; readonly source: string },
@@ -290,4 +306,19 @@ async function writeFinal(
     },
     { output: join(folder, 'final'), force: true, signal },
   );
+}
+
+/** `learning-curve.svg` of the whole run, what went before a resume included. */
+export async function writeCurve(
+  folder: string,
+  { best }: Pick<TrainingOutcome, 'best'>,
+  metric: string,
+  task: HeadTask,
+): Promise<void> {
+  const log = join(folder, 'log.ndjson');
+  if (!(await pathExists(log))) return;
+  const lines = new TextDecoder().decode(await readSmallFile(log, 2 ** 30)).split('\n');
+  const records = lines.filter((line) => line !== '').map((line) => JSON.parse(line) as StepRecord); // the trainer wrote them
+  const title = `${task}, best by ${metric}`;
+  await writeFileAtomic(join(folder, 'learning-curve.svg'), learningCurveSvg(records, { title, best }));
 }

@@ -13,7 +13,8 @@ import { readDocument } from './documents.js';
 import { momentRecord, momentSchema } from './moment-task.js';
 import { clipStretches, predict, type PredictedStretch, type PredictionRun } from './predict.js';
 import { featureSet, openHead } from './recognize-head.js';
-import { trainMoments, type MomentTraining } from './train-moments.js';
+import { trainHead, type TrainedHead } from './train-head.js';
+import { prepareMoments, type MomentTraining } from './train-moments.js';
 
 let folder: string;
 beforeEach(async () => {
@@ -76,9 +77,13 @@ async function options(): Promise<MomentTraining> {
   };
 }
 
+async function trained(given: MomentTraining): Promise<TrainedHead> {
+  return await trainHead(given, await prepareMoments(given));
+}
+
 test('a run ends in a head folder that gives moments of clips, within them and by falling score', async () => {
   const given = await options();
-  const { head, ended, scores } = await trainMoments(given);
+  const { head, ended, scores } = await trained(given);
   expect([ended, head?.manifest.head?.task]).toEqual(['done', 'mq']);
   const log = (await readFile(join(folder, 'run', 'log.ndjson'), 'utf8')).trim().split('\n');
   expect(log).toHaveLength(2);
@@ -124,9 +129,22 @@ test('a run ends in a head folder that gives moments of clips, within them and b
   expect(top.map((one) => one.records.length)).toEqual([1, 1]);
 });
 
+test('a run that is stopped while it is scored ends with that score, and saved', async () => {
+  const stop = new AbortController();
+  const method: MomentTraining['method'] = {
+    ...actionFormerMethod,
+    feeds(...given) {
+      stop.abort();
+      return actionFormerMethod.feeds(...given);
+    },
+  };
+  const { ended, step, best } = await trained({ ...(await options()), batch: 1, method, signal: stop.signal });
+  expect([ended, step, best?.step]).toEqual(['interrupted', 2, 2]);
+});
+
 test('a metric that there is not, and clips without features, are refused before the first step', async () => {
   const given = await options();
-  await expect(trainMoments({ ...given, metric: 'map' })).rejects.toThrow('--early-stop map: expected one of count');
+  await expect(trained({ ...given, metric: 'map' })).rejects.toThrow('--early-stop map: expected one of count');
   await rm(join(folder, 'features', 'val-2.npy'));
-  await expect(trainMoments(given)).rejects.toThrow('1 of 2 clips have no features');
+  await expect(trained(given)).rejects.toThrow('1 of 2 clips have no features');
 });

@@ -9,7 +9,8 @@ import { seededRandom } from '../random.js';
 import { tensor } from '../tensor.js';
 import type { Progress } from '../types.js';
 import { featureSet, labelVideos, openHead } from './recognize-head.js';
-import { trainRecognition, type RecognitionTraining, type TrainedRecognition } from './train-recognition.js';
+import { trainHead, type TrainedHead } from './train-head.js';
+import { prepareRecognition, solveRecognition, type RecognitionTraining } from './train-recognition.js';
 
 let folder: string;
 beforeEach(async () => {
@@ -49,14 +50,15 @@ async function makeSplit(name: string, videos: number, noise = 1.6): Promise<str
   return path;
 }
 
-async function run(overrides: Partial<RecognitionTraining> = {}): Promise<TrainedRecognition> {
-  return await trainRecognition({
+type Overrides = Partial<RecognitionTraining> & { readonly method?: 'ridge' };
+
+async function run({ method, ...overrides }: Overrides = {}): Promise<TrainedHead> {
+  const options: RecognitionTraining = {
     gt: join(folder, 'train.csv'),
     val: join(folder, 'val.csv'),
     features: join(folder, 'features'),
     folder: join(folder, 'run'),
     family: headOf('linear-probe')!,
-    method: 'gradient',
     rows: 64,
     rate: 2e-3,
     accumulate: 1,
@@ -73,7 +75,9 @@ async function run(overrides: Partial<RecognitionTraining> = {}): Promise<Traine
     signal: new AbortController().signal,
     progress: silent,
     ...overrides,
-  });
+  };
+  const prepared = await prepareRecognition(options);
+  return method === 'ridge' ? await solveRecognition(options, prepared) : await trainHead(options, prepared);
 }
 
 test('the trained linear probe, by its defaults, is within half a point of the exact ridge classifier', async () => {
@@ -147,6 +151,9 @@ test('the run folder is whole; interrupted and resumed, it holds the same bytes'
     code: 'usage.conflict',
     message: expect.stringContaining('seed: 1 here, 0 there') as string,
   });
+  await expect(run({ ...settings, folder: join(folder, 'broken'), smoothing: 0.1 })).rejects.toThrow(
+    'label_smoothing: 0.1 here, 0 there',
+  );
 });
 
 test('the average of the weights is scored and kept where one is asked for', async () => {

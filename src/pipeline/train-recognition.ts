@@ -1,123 +1,52 @@
 /** `train recognition`: a head over cached features of labelled segments. */
-import { stat } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { segmentsOf, type LabelKind, type SegmentList } from '../ego4d/segments.js';
 import { EgolensError } from '../errors.js';
-import type { ReadOptions } from '../features/store.js';
-import { makeFolder, pathExists, readSmallFile, sha256File, writeFileAtomic } from '../files.js';
+import { makeFolder, sha256File } from '../files.js';
 import type { JsonValue } from '../json.js';
-import { headClockJson } from '../models/head-folder.js';
-import { headInputs, initialWeights, type Head, type HeadFamily } from '../models/head.js';
+import { initialWeights, type Head, type HeadFamily } from '../models/head.js';
 import { seededRandom } from '../random.js';
-import type { StoredModel } from '../models/folder.js';
-import { learningCurveSvg } from '../report/learning-curve.js';
+import { openSession } from '../runtime/session.js';
 import { tensor } from '../tensor.js';
-import { checkpointName, latestStep, loadCheckpoint, writeTensors, type RunConfig } from '../train/checkpoint.js';
-import { checkGradients, type GradientCheck } from '../train/grad-check.js';
-import { decayMatrices } from '../train/groups.js';
-import { memoryText } from '../train/memory.js';
-import { adamw } from '../train/optimiser.js';
-import { epochOrder } from '../train/order.js';
+import { latestStep, writeTensors } from '../train/checkpoint.js';
 import { columnStatistics, fitRidge } from '../train/ridge.js';
-import { warmupCosine } from '../train/schedule.js';
-import { openTraining, type Training, type Weights } from '../train/step.js';
-import { train, type StepRecord, type TrainingOutcome } from '../train/trainer.js';
-import type { Progress, Tensor } from '../types.js';
+import type { Weights } from '../train/step.js';
+import type { Progress } from '../types.js';
 import { readDocument } from './documents.js';
 import { indexFeatures } from './feature-index.js';
-import { stateDictOf, writeHeadFolder } from './head-writer.js';
-import type { LabelList } from './label-lists.js';
-import { defaultName } from './model-folders.js';
-import {
-  recognitionData,
-  recognitionSplit,
-  scoreLogits,
-  scoreRecognition,
-  type RecognitionSplit,
-} from './recognition-split.js';
-import { classLists, type ClassLists } from './segment-classes.js';
-import { segmentRows, type FeatureForm, type SegmentRows } from './segment-features.js';
+import { recognitionData, recognitionSplit, scoreLogits, type RecognitionSplit } from './recognition-split.js';
+import { classLists } from './segment-classes.js';
+import { segmentRows, type SegmentRows } from './segment-features.js';
+import { usualBatch, writeFinal, type HeadTraining, type HeadTrainingOptions, type TrainedHead } from './train-head.js';
 
 /** Everything that decides a run. */
-export interface RecognitionTraining {
-  /** Labelled segments: `fho_lta_train.json`, or an own list. */
-  readonly gt: string;
-  readonly val: string;
-  /** Folder of feature files. */
-  readonly features: string;
-  /** Of the run. */
-  readonly folder: string;
+export interface RecognitionTraining extends HeadTrainingOptions {
   readonly family: HeadFamily;
   /** Members of the head's configuration beside width and classes. */
   readonly headConfig?: Readonly<Record<string, JsonValue>>;
-  /** `ridge`: in closed form, no steps. */
-  readonly method: 'gradient' | 'ridge';
   /** Class list, or a taxonomy of verbs and nouns. */
   readonly labels?: string;
   /** Most rows of a segment that the head sees; heads of the mean see all. */
   readonly rows: number;
-  readonly epochs?: number;
-  readonly rate: number;
-  readonly batch?: number;
-  readonly accumulate: number;
-  readonly weightDecay: number;
-  /** Epochs; parts of one too. */
-  readonly warmup?: number;
+  /** Of the labels. */
   readonly smoothing: number;
-  /** Decay of a moving average of the weights, which is then scored and kept. */
-  readonly average?: number;
-  readonly seed: number;
-  readonly resume: 'auto' | 'no' | number;
-  /** Metric of the best checkpoint; default `top1`, of several kinds of labels the mean of theirs. */
-  readonly metric?: string;
-  /** End after so many epochs without a better score. */
-  readonly patience?: number;
-  readonly maxSeconds?: number;
-  readonly skipMissing: boolean;
-  readonly forceFeatures: boolean;
-  readonly reading?: ReadOptions;
-  readonly device: string;
-  readonly threads?: number;
-  /** The number of threads is part of the run: with it every number is the same on every start. */
-  readonly isDeterministic: boolean;
-  readonly name?: string;
-  readonly signal: AbortSignal;
-  readonly progress: Progress;
-  readonly onStep?: (record: StepRecord) => void;
 }
 
-export interface TrainedRecognition extends Pick<TrainingOutcome, 'ended' | 'step' | 'best'> {
-  /** The end product; null where the run was interrupted. */
-  readonly head: StoredModel | null;
-  /** Scores of the end product on the validation split. */
-  readonly scores: Readonly<Record<string, number>>;
-}
-
-/** What a run has read and decided before its first step. */
-interface Prepared {
-  readonly head: Head;
-  readonly classes: ClassLists;
-  readonly form: FeatureForm;
+/** A head over labelled segments: to be trained by steps, or solved. */
+export interface PreparedRecognition extends HeadTraining {
+  readonly initial: Weights;
   readonly train: RecognitionSplit;
   readonly val: RecognitionSplit;
-  /** Digests of everything that was read. */
-  readonly data: Readonly<Record<string, JsonValue>>;
 }
 
 /**
- * Trains a recognition head and writes it to `final/` of the run.
+ * Reads what a recognition head is trained on.
  *
- * @throws EgolensError data.*, input.*, usage.conflict as `segmentsOf`, `classesOf` and `segmentRows`; usage.flag for a metric that there is
- *   not; as `train`
+ * @throws EgolensError data.*, input.*, usage.conflict as `segmentsOf`, `classesOf` and `segmentRows`; data.not_finite for features whose
+ *   variance is none
  */
-export async function trainRecognition(options: RecognitionTraining): Promise<TrainedRecognition> {
-  const prepared = await prepare(options);
-  await makeFolder(options.folder);
-  return options.method === 'ridge' ? await solved(options, prepared) : await descended(options, prepared);
-}
-
-async function prepare(options: RecognitionTraining): Promise<Prepared> {
-  const { progress, signal, skipMissing, family, rows, reading, forceFeatures } = options;
+export async function prepareRecognition(options: RecognitionTraining): Promise<PreparedRecognition> {
+  const { progress, signal, skipMissing, family, rows, reading, forceFeatures, smoothing } = options;
   const gt = await readSegments(options.gt);
   const val = await readSegments(options.val);
   checkKinds(gt, val);
@@ -131,25 +60,44 @@ async function prepare(options: RecognitionTraining): Promise<Prepared> {
       kinds: kinds.map(({ kind }) => kind),
       classes: kinds.map(({ count }) => count),
     });
-  const isMean = options.method === 'ridge' || specOf(1).pooling === 'mean';
+  const isMean = specOf(1).pooling === 'mean';
   const shared = { rows: isMean ? ('mean' as const) : rows, skipMissing, mixed: forceFeatures, signal, progress };
   const trainRows = await segmentRows(gt, index, { ...shared, ...(reading && { reading }) });
   const valRows = await segmentRows(val, index, { ...shared, ...(reading && { reading }), like: trainRows.form });
   noteSkipped(progress, gt, trainRows);
   noteSkipped(progress, val, valRows);
   const { form } = trainRows;
+  const head = specOf(form.width);
+  const split = recognitionSplit(gt, trainRows, classes);
+  const valSplit = recognitionSplit(val, valRows, classes);
+  const counts = kinds.map(({ kind, count }) => `${count} of ${kind}`).join(', ');
   return {
-    head: specOf(form.width),
-    classes,
-    form,
-    train: recognitionSplit(gt, trainRows, classes),
-    val: recognitionSplit(val, valRows, classes),
-    data: {
+    task: 'recognition',
+    head,
+    train: split,
+    val: valSplit,
+    summary: `${split.rows.length} segments, ${valSplit.rows.length} to validate; ${counts}`,
+    samples: split.rows.length,
+    usual: { batch: usualBatch(split.rows.length, options, 64), updates: 2000, epochs: [20, 100] },
+    initial: statisticsOf(head, split),
+    sizes: { rows: split.longest },
+    clip: 0,
+    data: (batch) => recognitionData(split, { kinds: head.kinds, batch, smoothing }),
+    digests: {
       gt: await sha256File(options.gt),
       val: await sha256File(options.val),
       train_features: trainRows.digest,
       val_features: valRows.digest,
       labels: Object.fromEntries([...classes].map(([kind, { labels }]) => [kind, [...labels]])),
+    },
+    settings: { label_smoothing: smoothing },
+    metrics: recognitionMetrics(head.kinds),
+    score: (evaluate) => scoreLogits(valSplit, head.kinds, async (feeds) => (await evaluate(feeds))['logits']!.data), // the output of every such head
+    final: {
+      labels: Object.fromEntries(classes),
+      features: [form],
+      clock: form.clock ?? null,
+      options: isMean ? {} : { rows },
     },
   };
 }
@@ -176,125 +124,16 @@ function noteSkipped(progress: Progress, { name, segments }: SegmentList, { skip
   if (skipped > 0) progress.note(`${name}: ${skipped} of ${segments.length} segments left out, for want of features`);
 }
 
-/** Items of a batch: a power of two up to this, so that an epoch of a small split has some updates too. */
-const usualBatch = 64;
-/** Updates that the default number of epochs comes to, within its bounds. */
-const usualUpdates = 2000;
-
-/** An eighth of the split, as a power of two. */
-function batchFor(items: number): number {
-  return Math.min(usualBatch, 2 ** Math.max(0, Math.floor(Math.log2(Math.max(1, items / 8)))));
-}
-
-async function descended(options: RecognitionTraining, prepared: Prepared): Promise<TrainedRecognition> {
-  const { seed, progress, signal, folder, average, accumulate, threads, patience, maxSeconds, onStep } = options;
-  const { head, train: own, val } = prepared;
-  const { kinds } = head;
-  const metric = checkedMetric(options.metric, kinds);
-  const batch = options.batch ?? batchFor(own.rows.length / accumulate);
-  const perEpoch = Math.max(1, Math.floor(own.rows.length / (batch * accumulate)));
-  const epochs = options.epochs ?? Math.min(100, Math.max(20, Math.ceil(usualUpdates / perEpoch)));
-  const updates = epochs * perEpoch;
-  const warmup = Math.min(updates - 1, Math.round((options.warmup ?? epochs / 20) * perEpoch));
-  const config: RunConfig = {
-    task: 'recognition',
-    head: { family: head.family, config: head.config },
-    data: prepared.data,
-    ...{ epochs, batch, accumulate, lr: options.rate, weight_decay: options.weightDecay, warmup },
-    ...{ label_smoothing: options.smoothing, average: average ?? null, seed, metric },
-    threads: options.isDeterministic ? (threads ?? null) : null,
-  };
-  const weights = startingWeights(head, own, seed);
-  await using training = await openStep(options, prepared, { batch, weights });
-  progress.note(
-    `${own.rows.length} segments, ${val.rows.length} to validate; ${kinds.map(({ kind, count }) => `${count} of ${kind}`).join(', ')}; ${head.family} on ${training.device}`,
-  );
-  progress.note(`memory: ${memoryText(training.memory)}`);
-  const used = average === undefined ? 'current' : 'average';
-  const outcome = await train({
-    training,
-    folder,
-    config,
-    data: recognitionData(own, { kinds, batch, smoothing: options.smoothing }),
-    updates,
-    rate: warmupCosine({ base: options.rate, updates, warmup }),
-    seed,
-    accumulate,
-    scoring: {
-      every: perEpoch,
-      run: () => scoreRecognition(training, val, { kinds, weights: used }),
-      metric,
-      better: metric === 'val_loss' ? 'lower' : 'higher',
-      ...(patience !== undefined && { patience }),
-    },
-    resume: options.resume,
-    signal,
-    ...(maxSeconds !== undefined && { maxSeconds }),
-    ...(onStep && { onStep }),
-  });
-  await writeCurve(folder, outcome, metric);
-  if (outcome.ended === 'interrupted') return { ...outcome, head: null, scores: {} };
-  const step = outcome.best?.step ?? outcome.step;
-  const { state } = await loadCheckpoint(folder, step);
-  const best = average === undefined ? state.weights : (state.moments.ema ?? state.weights);
-  const whole: Weights = new Map([...weights, ...best]);
-  await training.load({ ...(await training.state()), weights: whole });
-  const scores = await scoreRecognition(training, val, { kinds, weights: 'current' });
-  const source = join(folder, checkpointName(step), 'model.safetensors');
-  return { ...outcome, scores, head: await writeFinal(options, prepared, { weights: whole, source }) };
-}
-
-/** The step of a run at its beginning. */
-async function openStep(
-  { average, threads, weightDecay, device }: RecognitionTraining,
-  { head, train: own }: Prepared,
-  { batch, weights }: { readonly batch: number; readonly weights: Weights },
-): Promise<Training> {
-  return await openTraining(
-    {
-      name: 'recognition',
-      sizes: { batch, rows: own.longest },
-      forward: (g) => head.loss!(g, head.forward(g, headInputs(g, head))), // recognition heads have one
-      isTrained: (name) => head.isFrozen?.(name) !== true,
-      groups: decayMatrices(weightDecay),
-      optimiser: { rule: adamw, ...(average !== undefined && { average }) },
-      evaluations: { scores: (g) => head.forward(g, headInputs(g, head)) },
-    },
-    weights,
-    { device, ...(threads !== undefined && { threads }) },
-  );
-}
-
-/**
- * The gradient of the step on the first batch of the run against finite differences; nothing is written.
- *
- * @throws EgolensError as `trainRecognition`
- */
-export async function checkRecognition(options: RecognitionTraining): Promise<GradientCheck[]> {
-  const prepared = await prepare(options);
-  const { head, train: own } = prepared;
-  const { seed, accumulate, smoothing } = options;
-  const batch = options.batch ?? batchFor(own.rows.length / accumulate);
-  await using training = await openStep(options, prepared, { batch, weights: startingWeights(head, own, seed) });
-  const data = recognitionData(own, { kinds: head.kinds, batch, smoothing });
-  const first = epochOrder(seed, 1, data.samples).slice(0, batch);
-  return await checkGradients(training, await data.load(first, 1), seed);
-}
-
-/** @throws EgolensError usage.flag with the metrics there are */
-export function checkedMetric(metric: string | undefined, kinds: Head['kinds']): string {
+/** What a run may be judged by. */
+export function recognitionMetrics(kinds: Head['kinds']): Readonly<Record<string, 'higher' | 'lower'>> {
   const own = kinds.flatMap(({ kind }) => ['top1', 'top5', 'mean_class'].map((name) => `${kind}_${name}`));
   const scores = kinds.length === 1 ? ['top5', 'mean_class_accuracy'] : ['action_top1', ...own];
-  const names = ['top1', ...scores, 'val_loss'];
-  if (metric === undefined) return names[0]!; // there are some
-  if (names.includes(metric)) return metric;
-  throw new EgolensError('usage.flag', `--early-stop ${metric}: expected one of ${names.join(', ')}`);
+  return { ...Object.fromEntries(['top1', ...scores].map((name) => [name, 'higher' as const])), val_loss: 'lower' };
 }
 
-/** Seeded values, with the statistics of the training features where the head holds them. */
-function startingWeights(head: Head, { rows, width }: RecognitionSplit, seed: number): Map<string, Tensor<'float32'>> {
-  const weights = initialWeights(head, seededRandom(seed, 'weights'));
-  if (head.statistics === undefined) return weights;
+/** The statistics of the training features, where the head holds them. */
+function statisticsOf(head: Head, { rows, width }: RecognitionSplit): Weights {
+  if (head.statistics === undefined) return new Map();
   const { mean, variance } = columnStatistics(rows, width);
   const values = head.statistics(Float32Array.from(mean), Float32Array.from(variance));
   const column = variance.findIndex((value) => !Number.isFinite(Math.fround(value)));
@@ -305,22 +144,29 @@ function startingWeights(head: Head, { rows, width }: RecognitionSplit, seed: nu
       { try: 'look at these features with `egolens extract info`, and extract them again' },
     );
   }
-  for (const [name, data] of Object.entries(values)) weights.set(name, tensor('float32', [data.length], data));
-  return weights;
+  return new Map(Object.entries(values).map(([name, data]) => [name, tensor('float32', [data.length], data)]));
 }
 
-/** Ridge regression on class indicators, in the parameters of a linear probe. */
-async function solved(options: RecognitionTraining, prepared: Prepared): Promise<TrainedRecognition> {
-  const { progress, folder } = options;
+/**
+ * Ridge regression on class indicators, in the parameters of a linear probe: at once, in place of `trainHead`.
+ *
+ * @throws EgolensError output.exists where a run of steps is in the folder
+ */
+export async function solveRecognition(
+  options: HeadTrainingOptions,
+  prepared: PreparedRecognition,
+): Promise<TrainedHead> {
+  const { progress, folder, seed } = options;
+  await makeFolder(folder);
   const step = await latestStep(folder);
   if (step !== undefined) {
     throw new EgolensError('output.exists', `\`${folder}\`: a run of steps is there, at step ${step}`, {
       try: 'another folder: ridge takes no steps, and would replace the result of these',
     });
   }
-  const { head, train: own, val } = prepared;
+  const { head, train: own, val, initial } = prepared;
   const { kinds } = head;
-  const weights = startingWeights(head, own, options.seed);
+  const weights = new Map([...initialWeights(head, seededRandom(seed, 'weights')), ...initial]);
   const epsilon = head.config['norm_eps'] as number; // readRecognition gave it
   const statistics = columnStatistics(own.rows, own.width);
   const targets = kinds.map(({ kind, count }) => ({ labels: own.labels.get(kind as LabelKind)!, classes: count }));
@@ -335,61 +181,7 @@ async function solved(options: RecognitionTraining, prepared: Prepared): Promise
   const source = join(folder, 'ridge.safetensors');
   await writeTensors(source, weights);
   const written = await writeFinal(options, prepared, { weights, source });
-  const { openSession } = await import('../runtime/session.js');
   await using session = await openSession({ graph: join(written.folder, 'graph.onnx'), device: 'cpu' });
   const scores = await scoreLogits(val, kinds, async (feeds) => (await session.run(feeds, ['logits']))['logits']!.data);
   return { ended: 'done', step: 0, best: null, head: written, scores };
-}
-
-async function writeFinal(
-  { folder, name, signal, rows }: RecognitionTraining,
-  { head, classes, form }: Prepared,
-  { weights, source }: { readonly weights: Weights; readonly source: string },
-): Promise<StoredModel> {
-  const lists: Record<string, LabelList> = Object.fromEntries(classes);
-  return await writeHeadFolder(
-    {
-      name: name ?? defaultName(basename(resolve(folder))),
-      head,
-      tensors: stateDictOf(weights),
-      labels: lists,
-      features: [
-        {
-          model: form.model ?? null,
-          output: form.output ?? null,
-          width: form.width,
-          ...(form.preset !== undefined && { preset: form.preset }),
-        },
-      ],
-      clock: form.clock === undefined ? null : headClockJson(form.clock),
-      options: head.pooling === 'mean' ? {} : { rows },
-      trained: `run ${basename(resolve(folder))}`,
-      licence: { code: 'unknown', weights: 'unknown' },
-      source: {
-        name: basename(source),
-        bytes: (await stat(source)).size,
-        sha256: await sha256File(source),
-        container: 'safetensors',
-        weightsKey: null,
-        prefix: null,
-        left: [],
-      },
-    },
-    { output: join(folder, 'final'), force: true, signal },
-  );
-}
-
-/** `learning-curve.svg` of the whole run, what went before a resume included. */
-export async function writeCurve(
-  folder: string,
-  { best }: Pick<TrainingOutcome, 'best'>,
-  metric: string,
-  task = 'recognition',
-): Promise<void> {
-  const log = join(folder, 'log.ndjson');
-  if (!(await pathExists(log))) return;
-  const lines = new TextDecoder().decode(await readSmallFile(log, 2 ** 30)).split('\n');
-  const records = lines.filter((line) => line !== '').map((line) => JSON.parse(line) as StepRecord); // the trainer wrote them
-  const title = `${task}, best by ${metric}`;
-  await writeFileAtomic(join(folder, 'learning-curve.svg'), learningCurveSvg(records, { title, best }));
 }

@@ -9,10 +9,12 @@ import { gridClock } from './clip-sequences.js';
 import { readDocument } from './documents.js';
 import { indexFeatures, type FeatureIndex } from './feature-index.js';
 import { readRows } from './feature-rows.js';
+import { formOfClips } from './missing-clips.js';
+import { rowsOf } from './placed-clips.js';
 import type { TaskRecord } from './predict.js';
 import type { FeatureForm } from './segment-features.js';
-import { rowsOf, stateFeeds, stateRecord, stateSchemas, type StateTask } from './state-task.js';
-import { refuseMissing, stateFiles, type StateWindow } from './state-windows.js';
+import { stateFeeds, stateRecord, stateSchemas, type StateTask } from './state-task.js';
+import { stateFiles, type StateWindow } from './state-windows.js';
 import { usualBatch, type Evaluate, type HeadTraining, type HeadTrainingOptions } from './train-head.js';
 
 /** What is known of a clip, as the head counts: where its point of no return lies, in rows. */
@@ -113,9 +115,10 @@ const hasPnr = ({ items }: Split): boolean => items.some(({ clip }) => clip.pnr 
 async function readSplit(
   path: string,
   index: FeatureIndex,
-  { skipMissing, forceFeatures, reading, signal, progress }: StateTraining,
+  options: StateTraining,
   like?: FeatureForm,
 ): Promise<Split> {
+  const { forceFeatures, reading, signal, progress } = options;
   const document = await readDocument(path);
   const found = await stateFiles(document, index, {
     ...(like && { like }),
@@ -124,13 +127,8 @@ async function readSplit(
     signal,
     progress,
   });
-  const { form, missing } = found;
   const placed = found.files.reduce((sum, { clips }) => sum + clips.length, 0);
-  if (!skipMissing || placed === 0) refuseMissing(path, missing, placed + missing.length);
-  if (form === undefined || placed === 0) {
-    throw new EgolensError('data.invalid', `\`${path}\`: expected at least one clip, found none`, { input: path });
-  }
-  if (missing.length > 0) progress.note(`${path}: ${missing.length} clips left out, for want of features`);
+  const form = formOfClips(path, { form: found.form, found: placed, missing: found.missing }, options);
   const items: Item[] = [];
   for (const { path: features, clips } of found.files) {
     signal.throwIfAborted();

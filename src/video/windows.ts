@@ -1,6 +1,7 @@
 import { EgolensError } from '../errors.js';
 import { windowExtent } from '../time.js';
-import type { FeatureClock, PixelRecipe, RowTime, SamplingRecipe, Seconds, Span } from '../types.js';
+import type { SamplingRecipe, Span } from '../types.js';
+import { readAnchored } from './anchored-windows.js';
 import {
   decodeSamples,
   endOf,
@@ -14,13 +15,31 @@ import {
   type Sample,
   type Warning,
 } from './decode.js';
-import type { RunLimits } from './ffmpeg.js';
 import type { VideoSource } from './open.js';
 import { listPackets } from './probe.js';
-import { pixelDType, type Pixels } from './resize.js';
 import { sampleViews } from './sampling.js';
+import {
+  BatchWriter,
+  frameStore,
+  reportOf,
+  windowLayout,
+  type ReadOptions,
+  type WindowBatch,
+  type WindowLayout,
+  type WindowsReport,
+} from './window-batches.js';
 
 /** Frames into windows: which samples make which row, and the ring from which each frame is copied into every window that holds it. */
+
+export {
+  windowLayout,
+  type AnchorTimes,
+  type BufferPool,
+  type ReadOptions,
+  type WindowBatch,
+  type WindowLayout,
+  type WindowsReport,
+} from './window-batches.js';
 
 // ---- plans -------------------------------------------------------------------------------------------------------
 
@@ -57,87 +76,18 @@ export function windowSamples(start: number, count: number, sampling: SamplingRe
   return Array.from({ length: sampling.frames }, (_, i) => Math.min(start + i * sampling.step, count - 1));
 }
 
-/** What one window is: elements [t, h, w, 3] of `uint8`, or of `float32` from 0 to 255 (the caller normalises either). */
-export interface WindowLayout {
-  readonly shape: readonly [t: number, h: number, w: number, c: 3];
-  readonly dtype: 'uint8' | 'float32';
-  readonly bytes: number;
-  /** Consecutive rows per clip: 3 where the recipe crops three. */
-  readonly crops: number;
-}
-
-/** The layout of every window of `source` under these recipes: what buffers must hold `batch` times. */
-export function windowLayout(
-  source: Pick<VideoSource, 'width' | 'height'>,
-  sampling: SamplingRecipe,
-  pixels: PixelRecipe,
-): WindowLayout {
-  const { cropWidth, cropHeight, resizers } = planPicture(pixels, source.width, source.height);
-  const dtype = pixelDType(pixels);
-  const elements = sampling.frames * cropHeight * cropWidth * 3;
-  return {
-    shape: [sampling.frames, cropHeight, cropWidth, 3],
-    dtype,
-    bytes: elements * (dtype === 'float32' ? 4 : 1),
-    crops: resizers.length,
-  };
-}
-
-// ---- buffers -----------------------------------------------------------------------------------------------------
-
-/** Where full windows are written. An empty pool stops the decoder: that is the whole back-pressure. */
-export interface BufferPool {
-  /** A buffer of at least batch * layout.bytes bytes; waits for one. */
-  take(): Promise<ArrayBuffer>;
-  /** Give one back: the same, or the one that a worker sent in its place. */
-  give(buffer: ArrayBuffer): void;
-}
-
 // ---- reading -----------------------------------------------------------------------------------------------------
-
-/** Up to `batch` windows, one after the other, in row order. */
-export interface WindowBatch {
-  readonly buffer: ArrayBuffer;
-  readonly count: number;
-}
-
-/** What was read, known at the end. */
-export interface WindowsReport {
-  /** One per window; with three crops three rows of the same times. */
-  readonly rows: readonly RowTime[];
-  readonly decodedFrames: number;
-  readonly decodeErrors: number;
-  readonly warnings: readonly Warning[];
-  readonly startOffset: Seconds;
-  /** Null where the rows lie on no grid. Its `rows` counts clips, not crops. */
-  readonly clock: FeatureClock | null;
-  /** Where row 0 starts on the video's clock: the start of the span, else 0. Times of `rows` include it, the clock does not. */
-  readonly origin: Seconds;
-  /** Measured length of the video, or of what was decoded of it, in seconds. */
-  readonly duration: Seconds;
-  readonly layout: WindowLayout;
-}
-
-export interface ReadOptions extends RunLimits {
-  readonly sampling: SamplingRecipe;
-  readonly pixels: PixelRecipe;
-  /** Windows per buffer. */
-  readonly batch: number;
-  readonly buffers: BufferPool;
-  /** Part of the video, seconds after its first frame; at a fixed rate the grid starts at its start. */
-  readonly span?: Span | undefined;
-  /** Called with the number of source frames decoded so far. */
-  readonly onProgress?: ((decodedFrames: number) => void) | undefined;
-}
 
 /**
  * Decode a video and hand out its windows, batch by batch; the generator's return value is the report. One ffmpeg process;
- * a second one when a plan that needed the count first was made for another count than was decoded.
+ * a second one when a plan that needed the count first was made for another count than was decoded, or when a window was asked for
+ * at an end that only decoding tells.
  *
- * Memory: one decoded frame, the ring (the extent of a window in resized frames; all frames of the views for a plan with a
+ * Memory: one decoded frame, the ring (at most the extent of a window in resized frames; all frames of the views for a plan with a
  * count), and the caller's buffers.
  *
- * @throws EgolensError input.too_short, usage.flag (unknown plan), and whatever decoding throws
+ * @throws EgolensError input.too_short, usage.flag (unknown plan, times on no grid), usage.conflict (times and a span), and whatever
+ *   decoding throws
  */
 export async function* readWindows(
   source: VideoSource,
@@ -145,110 +95,10 @@ export async function* readWindows(
 ): AsyncGenerator<WindowBatch, WindowsReport> {
   const picture = planPicture(options.pixels, source.width, source.height);
   const layout = windowLayout(source, options.sampling, options.pixels);
+  if (options.at !== undefined) return yield* readAnchored(source, options, options.at, picture, layout);
   return yield* isDense(options.sampling)
     ? readDense(source, options, picture, layout)
     : readViews(source, options, picture, layout);
-}
-
-/** Resized frames in one block of memory. */
-interface FrameStore {
-  put(slot: number, data: Uint8Array): void;
-  /** Copy the frame in `slot`, crop `crop`, to element `at` of `out`. */
-  copy(slot: number, crop: number, out: Pixels, at: number): void;
-}
-
-function frameStore(slots: number, plan: PicturePlan, layout: WindowLayout): FrameStore {
-  const length = plan.cropWidth * plan.cropHeight * 3;
-  const total = slots * layout.crops * length;
-  const memory = layout.dtype === 'float32' ? new Float32Array(total) : new Uint8Array(total);
-  const frame = (slot: number, crop: number): Pixels => {
-    const at = (slot * layout.crops + crop) * length;
-    return memory.subarray(at, at + length);
-  };
-  return {
-    put(slot, data) {
-      plan.resizers.forEach((resizer, crop) => {
-        resizer.apply(data, plan.region, frame(slot, crop));
-      });
-    },
-    copy(slot, crop, out, at) {
-      out.set(frame(slot, crop), at);
-    },
-  };
-}
-
-/** Fills buffers of the pool window by window. */
-class BatchWriter {
-  private buffer: ArrayBuffer | undefined;
-  private count = 0;
-
-  constructor(
-    private readonly options: ReadOptions,
-    private readonly layout: WindowLayout,
-    private readonly store: FrameStore,
-  ) {}
-
-  /** One window per crop, its frames in `slots` of the store; yields each buffer that is full. */
-  async *write(slots: readonly number[]): AsyncGenerator<WindowBatch, void> {
-    const { layout, options } = this;
-    const frameLength = layout.shape[1] * layout.shape[2] * 3;
-    const elements = frameLength * layout.shape[0];
-    for (let crop = 0; crop < layout.crops; crop++) {
-      this.buffer ??= await this.take();
-      const out =
-        layout.dtype === 'float32'
-          ? new Float32Array(this.buffer, this.count * layout.bytes, elements)
-          : new Uint8Array(this.buffer, this.count * layout.bytes, elements);
-      slots.forEach((slot, t) => {
-        this.store.copy(slot, crop, out, t * frameLength);
-      });
-      this.count++;
-      if (this.count === options.batch) yield* this.flush();
-    }
-  }
-
-  *flush(): Generator<WindowBatch, void> {
-    if (this.buffer === undefined) return;
-    const batch = { buffer: this.buffer, count: this.count };
-    this.buffer = undefined;
-    this.count = 0;
-    yield batch;
-  }
-
-  /** A buffer that was begun and will not be handed out goes back. */
-  release(): void {
-    if (this.buffer !== undefined) this.options.buffers.give(this.buffer);
-    this.buffer = undefined;
-  }
-
-  private async take(): Promise<ArrayBuffer> {
-    const { signal, buffers } = this.options;
-    if (signal === undefined) return await buffers.take();
-    // An aborted consumer gives nothing back any more.
-    const taken = buffers.take();
-    let onAbort: () => void = () => undefined;
-    const aborted = new Promise<never>((_, reject) => {
-      onAbort = () => {
-        reject(new EgolensError('run.interrupted', 'interrupted', { cause: signal.reason }));
-      };
-      if (signal.aborted) onAbort();
-      else signal.addEventListener('abort', onAbort, { once: true });
-    });
-    try {
-      return await Promise.race([taken, aborted]);
-    } catch (error) {
-      // What comes after all belongs to the pool.
-      void taken.then(
-        (buffer) => {
-          buffers.give(buffer);
-        },
-        () => undefined,
-      );
-      throw error;
-    } finally {
-      signal.removeEventListener('abort', onAbort);
-    }
-  }
 }
 
 async function* readDense(
@@ -259,7 +109,7 @@ async function* readDense(
 ): AsyncGenerator<WindowBatch, WindowsReport> {
   const { sampling } = options;
   const extent = windowExtent(sampling);
-  const store = frameStore(extent, picture, layout);
+  const store = frameStore(picture, layout);
   const writer = new BatchWriter(options, layout, store);
   /** Source frame of each sample. */
   const frames: number[] = [];
@@ -320,7 +170,7 @@ async function* readViews(
     const views = sampleViews(sampling, Math.max(count, attempt === 0 ? 1 : count));
     const take = [...new Set(views.flat())].sort((a, b) => a - b);
     const slotOf = new Map(take.map((sample, slot) => [sample, slot]));
-    const store = frameStore(take.length, picture, layout);
+    const store = frameStore(picture, layout);
     const frames = new Map<number, number>();
     const plan: PassPlan = { rate: sampling.rate, span, take, picture: picture.picture };
     const samples = decodeSamples(source, plan, options);
@@ -360,42 +210,4 @@ function tooShort(source: VideoSource, count: number, needed: number, span: Span
     `\`${source.path}\`: ${count} frames${where}; expected at least ${count === 0 ? 1 : needed}`,
     count === 0 ? {} : { try: '`--tail pad` or `--tail align` fills a window up with the last frame' },
   );
-}
-
-function reportOf(
-  options: ReadOptions,
-  layout: WindowLayout,
-  pass: PassResult,
-  views: readonly (readonly number[])[],
-  /** For each view: the sample after the last that it covers. */
-  ends: readonly number[],
-  frameOf: (sample: number) => number,
-  clock: FeatureClock | null,
-): WindowsReport {
-  const { sampling, span } = options;
-  const origin = span?.[0] ?? 0;
-  const timeOfFrame = (frame: number): Seconds => pass.times[frame] ?? pass.end;
-  const rows = views.flatMap((view, clip) => {
-    const [first, last] = [Math.min(...view), Math.max(...view)];
-    const [firstFrame, lastFrame] = [frameOf(first), frameOf(last)];
-    const { rate } = sampling;
-    const [start, end] =
-      rate === 'source'
-        ? [timeOfFrame(firstFrame), timeOfFrame(lastFrame + 1)]
-        : [origin + (first * rate.den) / rate.num, origin + (ends[clip]! * rate.den) / rate.num];
-    return Array.from({ length: layout.crops }, (_, crop): RowTime => {
-      return { index: clip * layout.crops + crop, firstFrame, lastFrame, start, end };
-    });
-  });
-  return {
-    rows,
-    decodedFrames: pass.times.length,
-    decodeErrors: pass.decodeErrors,
-    warnings: pass.warnings,
-    startOffset: pass.startOffset,
-    clock,
-    origin,
-    duration: pass.end,
-    layout,
-  };
 }

@@ -1,0 +1,203 @@
+/** `anticipate --mode objects`: which objects will be touched, how, and when. */
+import { Flags } from '@oclif/core';
+import { interactionAsks } from '../ego4d/asked-frames.js';
+import { EgolensError } from '../errors.js';
+import { headClock, type HeadFolder } from '../models/head-folder.js';
+import type { FrameSize } from '../pipeline/frame-sizes.js';
+import type { BoxSource, InteractionQuery } from '../pipeline/interaction-task.js';
+import type { Stretch } from '../pipeline/predict.js';
+import { secondsAt } from '../time.js';
+import { tensor } from '../tensor.js';
+import type { JsonDocument, Progress } from '../types.js';
+import type { AnchorTimes } from '../video/windows.js';
+import { given } from './flags.js';
+import { column, type Column } from './output.js';
+import { runTask, type TaskFlags, type TaskShell, type TaskUse } from './task-command.js';
+import { parseFrameSize } from './train-hands-command.js';
+import { numberFlag } from './train-flags.js';
+import { anchorsOf } from './video-flags.js';
+
+/** Flags that say where candidate boxes come from; of `train sta` too. */
+export const boxFlags = {
+  boxes: Flags.string({
+    helpValue: 'FILE',
+    multiple: true,
+    multipleNonGreedy: true,
+    exclusive: ['detector'],
+    summary: 'Candidate boxes: records with id and box, {"<uid>": [{"box", "score"}]}, or fho_sta_*.json.',
+  }),
+  detector: Flags.string({
+    helpValue: 'NAME|DIR',
+    summary: 'A head of `train scod --gt fho_sta_train.json` that finds the candidate boxes.',
+  }),
+  'frame-size': Flags.string({
+    helpValue: 'WxH',
+    summary: 'Pixels of the frames, where neither the annotations nor the features say it.',
+  }),
+};
+
+/** Flags of this mode alone. */
+export const anticipateObjectsFlags = {
+  ...boxFlags,
+  every: Flags.string({
+    helpValue: '1s',
+    exclusive: ['at'],
+    summary: 'objects: own videos are asked about every so often; default: as the windows of the head lie.',
+  }),
+  'max-ttc': numberFlag({ min: 0, max: 3600, summary: 'objects: no interactions later than so many seconds.' }),
+};
+
+/** `anticipateObjectsFlags` and what else the mode reads, as oclif parsed them. */
+export type AnticipateObjectsFlags = TaskFlags & {
+  readonly at?: string | undefined;
+  readonly every?: string | undefined;
+  readonly boxes?: readonly string[] | undefined;
+  readonly detector?: string | undefined;
+  readonly 'frame-size'?: string | undefined;
+  readonly 'max-ttc'?: number | undefined;
+};
+
+/** A frame, and the file that it is asked about. */
+interface Query {
+  readonly asked: InteractionQuery;
+  readonly stretch: Stretch;
+}
+
+/** Records of coming interactions; gives the exit code. */
+export async function anticipateObjects(
+  argv: readonly string[],
+  flags: AnticipateObjectsFlags,
+  shell: TaskShell,
+): Promise<number> {
+  const { headOf } = await import('../../heads/index.js');
+  const { interactionFeeds, takesBoxes } = await import('../../heads/interaction-feeds.js');
+  const { openHead } = await import('../pipeline/recognize-head.js');
+  const { FrameSizes } = await import('../pipeline/frame-sizes.js');
+  const task = await import('../pipeline/interaction-task.js');
+  const { boxName } = await import('../pipeline/candidate-boxes.js');
+  const { folder, head } = await openHead(flags.head, headOf, 'sta');
+  if (!takesBoxes(head.family)) {
+    throw new EgolensError(
+      'model.config',
+      `${folder.id}: ${head.family} is a part of a model, which gives maps and no interactions; expected a head of family sta-roi or sta-roi-head`,
+      { try: '`train sta`, or the RoI head of InternVideo-Ego4D: `models import --arch sta-roi-head`' },
+    );
+  }
+  const at = ownTimes(flags, folder);
+  const sizes = new FrameSizes(parseFrameSize(flags['frame-size']));
+  const categories = { noun: task.headCategories(folder, 'noun'), verb: task.headCategories(folder, 'verb') };
+  const source = await openSource(flags, folder, shell);
+  const queries = task.interactionQueries();
+  const top = flags.top ?? task.usualTop;
+  const use: TaskUse<Query> = {
+    task: 'sta',
+    schema: task.interactionSchema,
+    rowKind: 'tokens',
+    options: { max_detections: top, ...given({ max_time: flags['max-ttc'] }) },
+    ...(at !== undefined && { at }),
+    asks: interactionAsks,
+    queries: (stretch) => queries.of(stretch).map((asked) => ({ asked, stretch })),
+    rowsFor: ({ asked: { rows } }) => rows,
+    async feeds(opened, rows, { asked, stretch }) {
+      const { form, meta } = stretch.file;
+      task.checkSource(source, form, flags['force-features']);
+      const size: FrameSize = sizes.of(asked.ask, { path: stretch.path, meta });
+      const id = asked.ask?.id ?? boxName(stretch.id, task.frameOf(asked, stretch.file) ?? asked.rows[0]);
+      const [boxes = []] = await task.candidates(source, [{ id, size }], rows, categories.noun);
+      return interactionFeeds(opened, tensor('float32', rows.shape.slice(1), rows.data), { size, boxes });
+    },
+    record: (prediction, { file }, { asked }) =>
+      task.interactionRecord(prediction, { id: asked.ask?.id ?? null, frame: task.frameOf(asked, file) }),
+    columns: () => columns,
+    async clips(document, set, options) {
+      for (const kind of ['noun', 'verb'] as const) {
+        const own = categories[kind];
+        if (own !== undefined) task.checkCategories(document, kind, own, folder.id);
+      }
+      await sizes.readBeside(document.name);
+      if ('file' in source) tellBoxes(source, document, shell.progress);
+      return await queries.clips(document, set, options);
+    },
+  };
+  try {
+    const code = await runTask(argv, { ...flags, top }, use, shell);
+    if ('file' in source) source.file.notes().forEach((note) => shell.progress.note(note));
+    return code;
+  } finally {
+    if ('detector' in source) await source.detector[Symbol.asyncDispose]();
+  }
+}
+
+/** @throws EgolensError data.unknown_id where the boxes are of other frames */
+function tellBoxes(source: Extract<BoxSource, { file: unknown }>, document: JsonDocument, progress: Progress): void {
+  const ids = interactionAsks(document).map(({ id }) => id);
+  const notes = source.file.compare(ids, document.name);
+  notes.forEach((note) => progress.note(note));
+  if (notes.some((note) => note.includes('no boxes for'))) {
+    progress.note('frames without boxes get no record; the official evaluator leaves frames without predictions out');
+  }
+}
+
+/**
+ * Boxes of a file, else of the detector that was asked for, else of that which the head was trained with.
+ *
+ * @throws EgolensError usage.flag where there is none of them
+ */
+async function openSource(
+  flags: AnticipateObjectsFlags,
+  { id, info }: HeadFolder,
+  { signal }: TaskShell,
+): Promise<BoxSource> {
+  if (flags.boxes !== undefined) {
+    const { readCandidateBoxes } = await import('../pipeline/candidate-boxes.js');
+    return { file: await readCandidateBoxes(flags.boxes) };
+  }
+  const trained = info.options['detector'];
+  const detector = flags.detector ?? (typeof trained === 'string' ? trained : undefined);
+  if (detector === undefined) {
+    throw new EgolensError('usage.flag', `${id}: looks at given boxes; found neither --boxes nor --detector`, {
+      try: '`--boxes FILE` with the boxes of a detector of yours, or `--detector DIR` of `train scod --gt fho_sta_train.json`',
+    });
+  }
+  const { headOf } = await import('../../heads/index.js');
+  const { openDetector } = await import('../pipeline/detector.js');
+  return {
+    detector: await openDetector(detector, {
+      device: flags.device,
+      ...given({ threads: flags.threads }),
+      headOf,
+      signal,
+    }),
+  };
+}
+
+/**
+ * When own videos are asked about.
+ *
+ * @throws EgolensError usage.conflict beside annotation files and features; usage.flag for what is no time
+ */
+function ownTimes(flags: AnticipateObjectsFlags, { info, id }: HeadFolder): AnchorTimes | undefined {
+  const asked = anchorsOf(flags);
+  if (asked === undefined) return undefined;
+  const name = flags.every === undefined ? '--at' : '--every';
+  if ((flags.ego4d ?? flags.split ?? flags.task ?? flags.clips) !== undefined || asked === 'annotations') {
+    throw new EgolensError('usage.conflict', `${name} is for own videos: annotation files say when they ask`);
+  }
+  if (flags.features !== undefined) {
+    throw new EgolensError('usage.conflict', `${name}: features have their windows already`, {
+      try: `\`extract ${name}\` makes windows that end there`,
+    });
+  }
+  if (!('length' in asked)) return asked;
+  const rate = info.clock === null ? 'source' : headClock(info.clock).rate;
+  return asked.map((one) => {
+    if (typeof one === 'number') return one;
+    if (rate !== 'source') return secondsAt(one.frame + 0.5, rate);
+    throw new EgolensError('usage.flag', `--at #${one.frame}: ${id} does not say how many frames a second it counts`);
+  });
+}
+
+const columns: readonly Column[] = [
+  ...[column('input'), column('id'), column('frame', 'right'), column('box')],
+  ...[column('verb'), column('noun'), column('time_to_contact', 'right'), column('score', 'right')],
+];

@@ -1,0 +1,63 @@
+/** Heads that are asked about frames, as tasks of `predict`: which frames of a file, and which windows they see. */
+import type { FrameAsk } from '../ego4d/asked-frames.js';
+import type { JsonDocument, Seconds } from '../types.js';
+import { frameFiles, secondsIn, type FrameOptions } from './frame-windows.js';
+import type { Stretch } from './predict.js';
+import type { FeatureSet } from './recognize-head.js';
+
+/** A frame that a head is asked about. */
+export interface FrameQuery<Ask extends FrameAsk> {
+  /** Of the annotation file; null in own videos. */
+  readonly ask: Ask | null;
+  /** Middle of the frame, in seconds of the file's video or clip. */
+  readonly time: Seconds;
+  /** Rows of the file: the window that ends at the frame first, then those of the other frames of the ask. */
+  readonly rows: readonly [number, ...number[]];
+}
+
+/** What such a head is asked of the files of a run. */
+export class FrameQueries<Ask extends FrameAsk> {
+  readonly #asksOf: (document: JsonDocument) => readonly Ask[];
+  readonly #queries = new Map<Stretch, readonly FrameQuery<Ask>[]>();
+
+  constructor(asksOf: (document: JsonDocument) => readonly Ask[]) {
+    this.#asksOf = asksOf;
+  }
+
+  /** Files with asks of an annotation file, and the ids of asks without features. */
+  async clips(
+    document: JsonDocument,
+    { index, inputs }: FeatureSet,
+    options: FrameOptions,
+  ): Promise<{ readonly stretches: readonly Stretch[]; readonly missing: readonly string[] }> {
+    const { files, missing } = await frameFiles(this.#asksOf(document), document, index, options);
+    const stretches = files.map(({ path, file, of, places }): Stretch => {
+      const start = file.times[0]!.start; // a row at least
+      const end = file.times.reduce((last, row) => Math.max(last, row.end), start);
+      const stretch: Stretch = {
+        id: of.kind === 'file' ? path : of.uid,
+        input: inputs?.get(path)?.input ?? path,
+        of,
+        clipUid: of.kind === 'clip' ? of.uid : null,
+        path,
+        file,
+        rows: [0, file.rows],
+        offset: start,
+        duration: end - start,
+        bounds: [start, end],
+      };
+      this.#queries.set(
+        stretch,
+        places.map(({ ask, rows }) => ({ ask, rows, time: secondsIn(ask.times[0], of)! })), // it has a row, so it has a time
+      );
+      return stretch;
+    });
+    return { stretches, missing };
+  }
+
+  /** The asks about a file; of an own video the last frame of each of its windows. */
+  of(stretch: Stretch): readonly FrameQuery<Ask>[] {
+    const { file } = stretch;
+    return this.#queries.get(stretch) ?? file.times.map(({ end }, row) => ({ ask: null, time: end, rows: [row] }));
+  }
+}
