@@ -22,13 +22,13 @@ export function takesBoxes(family: string): boolean {
  * @throws EgolensError data.shape for tokens that the head was not made for, of other number or width
  */
 export function timesOf(head: Pick<Head, 'config' | 'family'>, tokens: number, width: number): number {
-  const { grid, dim } = head.config;
-  const [h, w] = grid as readonly [number, number]; // as spec wrote it
+  const { grid, dim } = head.config as unknown as Sizes; // as spec wrote it
+  const [h, w] = grid;
   const times = tokens / (h * w);
   if (Number.isInteger(times) && times > 0 && width === dim) return times;
   throw new EgolensError(
     'data.shape',
-    `windows of ${tokens} tokens of ${width} numbers; ${head.family} expects a multiple of ${h} x ${w} tokens of ${String(dim)}`,
+    `windows of ${tokens} tokens of ${width} numbers; ${head.family} expects a multiple of ${h} x ${w} tokens of ${dim}`,
     { try: 'features of the encoder that the head was trained on, `extract --pool tokens`' },
   );
 }

@@ -12,7 +12,7 @@ export default class TrainScod extends BaseCommand {
     'Train a detector of the object that changes its state, or of the next object of interaction, from cached features.';
   static override description = [
     'The head is `scod`: convolutions over the token map of the window that ends at a frame; each place of a grid of twice as many rows and columns says whether it finds an object, how far its edges are, and how near its middle is.',
-    'Frames come from fho_scod_train.json and fho_scod_val.json of Ego4D (Tabletop writes the same): the frames of no return with their boxes of `object_of_change`. --frames all shows the head the frames before and after the change too. Files of short-term anticipation, fho_sta_train.json and fho_sta_val.json, train a detector of the objects that are touched next, of one class: `anticipate --detector` takes it.',
+    'Frames come from fho_scod_train.json and fho_scod_val.json of Ego4D (Tabletop writes the same): the frames of no return with their boxes of `object_of_change`. The head is shown the frames before and after the change too; --frames pnr leaves them out. Files of short-term anticipation, fho_sta_train.json and fho_sta_val.json, train a detector of the objects that are touched next, of one class and one frame: `anticipate --detector` takes it.',
     'Features are tokens (`extract --pool tokens --at annotations --task scod`, or sta), found in the folder by the uid of the video, else of the clip: a window that ends at the frame, or up to a second before it, never one that sees more.',
     'After each epoch the official evaluator scores --val: ap50, ap and ap75 of COCO, higher is better. ap50 chooses the best checkpoint, or what --early-stop names.',
     runFolderText('state-change --mode objects'),
@@ -26,7 +26,7 @@ export default class TrainScod extends BaseCommand {
     frames: Flags.option({
       options: ['pnr', 'all'] as const,
       summary:
-        'Frames that the head is shown: that of no return, or those before and after the change too; default pnr.',
+        'Frames that the head is shown: that of no return, or those before and after the change too; default all.',
     })(),
     'frame-size': Flags.string({
       helpValue: 'WxH',

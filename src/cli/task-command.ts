@@ -73,9 +73,8 @@ export function taskFlags(task: Ego4dTask) {
       summary: 'File of the records; its ending names the form.',
     }),
     head: Flags.string({
-      required: true,
       helpValue: 'NAME|DIR',
-      summary: `A head folder, as \`train ${task}\` or \`models import\` write it.`,
+      summary: `A head folder, as \`train ${task}\` or \`models import\` write it; default: the embedded one, which knows Tabletop only.`,
     }),
     features: Flags.string({ helpValue: 'DIR', summary: 'Features that `extract` wrote; no video is decoded.' }),
     clips: Flags.string({
@@ -121,7 +120,7 @@ type InputFlags = Parameters<typeof inputOptions>[0] & Parameters<typeof spanOf>
 /** `taskFlags` as oclif parsed them. */
 export type TaskFlags = InputFlags & {
   readonly output?: string | undefined;
-  readonly head: string;
+  readonly head?: string | undefined;
   readonly features?: string | undefined;
   readonly clips?: string | undefined;
   readonly model?: string | undefined;
@@ -163,6 +162,7 @@ export async function runTask<Query>(
 ): Promise<number> {
   const { openHead } = await import('../pipeline/recognize-head.js');
   const { headOf } = await import('../../heads/index.js');
+  const { doubtOf } = await import('../models/folder.js');
   const { predict } = await import('../pipeline/predict.js');
   const { parseScore } = await import('../pipeline/recognize-options.js');
   const { RunFiles } = await import('../pipeline/run-files.js');
@@ -180,6 +180,8 @@ export async function runTask<Query>(
     signal,
     progress,
   };
+  const doubt = doubtOf(opened.folder);
+  if (doubt !== undefined) progress.warn(doubt.code, doubt.text);
   await using files = await RunFiles.open({ errors: flags.errors });
   const asked = await stretchesOf(argv, flags, { use, run });
   for (const error of asked.failed) {

@@ -13,7 +13,7 @@ import type { Forecast } from './forecasts.js';
 import type { KeyShapes } from './spec.js';
 
 /** A task that a head serves (files.md 7). */
-export type HeadTask = Exclude<ScoredTask, 'tal' | 'retrieval'>;
+export type HeadTask = Exclude<ScoredTask, 'vq2d' | 'tal' | 'retrieval'>;
 
 /** A family of heads: what `models import --arch` takes beside those of encoders. */
 export interface HeadFamily {

@@ -5,7 +5,11 @@ import { ownFrames, placedFrames } from './own-frames.js';
 
 /** Windows of 2 times of 1 x 2 places, one channel: 100 window + 10 time + place. */
 const windows = (count: number) =>
-  tensor('float32', [count, 4, 1], Float32Array.from({ length: 4 * count }, (_, i) => 100 * (i >> 2) + 10 * ((i >> 1) & 1) + (i & 1)));
+  tensor(
+    'float32',
+    [count, 4, 1],
+    Float32Array.from({ length: 4 * count }, (_, i) => 100 * (i >> 2) + 10 * ((i >> 1) & 1) + (i & 1)),
+  );
 const form = { grid: [1, 2], width: 1 } as const;
 
 test('the maps are the last time of the own window, then earlier ones, then the last of each other window', () => {

@@ -38,7 +38,7 @@ export function ownFrames(at: AnchorRequest | undefined, frames: number): OwnFra
     return [row, nearest(file, end - around), nearest(file, end + around)];
   };
   if (at === undefined) return { rowsOf: (file) => file.times.map((_, row) => withOthers(file, row)) };
-  if ('every' in at && typeof at.every === 'number') {
+  if (!('length' in at)) {
     const each = Math.max(1, Math.round(at.every / around));
     return {
       at: { every: at.every / each },
@@ -49,7 +49,7 @@ export function ownFrames(at: AnchorRequest | undefined, frames: number): OwnFra
       },
     };
   }
-  const asked = (at as readonly (Seconds | object)[]).map((one) => {
+  const asked = at.map((one) => {
     if (typeof one === 'number') return one;
     throw new EgolensError(
       'usage.flag',

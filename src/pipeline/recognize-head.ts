@@ -14,6 +14,7 @@ import type { Progress } from '../types.js';
 import { indexFeatures, type FeatureIndex } from './feature-index.js';
 import type { InputItem } from './inputs.js';
 import type { LabelRecord } from './recognize.js';
+import { defaultHeads } from './default-heads/names.js';
 import { featureBatch } from './recognition-split.js';
 import { segmentRows, thinned, type FoundPlace } from './segment-features.js';
 
@@ -47,16 +48,17 @@ function rowsFor({ folder, head }: HeadRun): number | 'mean' {
 /**
  * A head folder with the family that decodes it.
  *
+ * @param name name or folder; undefined: the embedded one of the task
  * @param headOf the families of heads by name
  * @param task what it must be for
  * @throws EgolensError model.not_found, model.unknown_family, model.digest, model.config for a head of another task
  */
 export async function openHead(
-  name: string,
+  name: string | undefined,
   headOf: (family: string) => HeadFamily | undefined,
   task: HeadTask = 'recognition',
 ): Promise<Pick<HeadRun, 'folder' | 'head'>> {
-  const folder = await openHeadFolder(await findModel(name));
+  const folder = await openHeadFolder(await findModel(name ?? defaultHeads[task]));
   const { manifest, info, id } = folder;
   const family = headOf(manifest.family);
   if (family === undefined) throw new EgolensError('model.unknown_family', `${id}: no head \`${manifest.family}\``);

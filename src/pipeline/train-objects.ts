@@ -41,7 +41,7 @@ export interface ObjectMethod {
 }
 
 /** Where the user says nothing. */
-const usualFrames = 'pnr';
+const usualFrames = 'all';
 const usualTimes = 2;
 const usualMirror = 0.5;
 
@@ -52,7 +52,7 @@ export const objectMetrics = { ap50: 'AP50', ap: 'AP', ap75: 'AP75' } as const;
 export interface ObjectTraining extends HeadTrainingOptions {
   readonly method: ObjectMethod;
   readonly frameSizes: FrameSizes;
-  /** `all`: the frames before and after the change too. Default: `pnr`, the only ones of coming interactions. */
+  /** `all`: the frames before and after the change too. Default `all`; coming interactions have `pnr` alone. */
   readonly frames?: 'pnr' | 'all';
   /** Members of the head's configuration beside those that the features decide. */
   readonly headConfig?: Readonly<Record<string, JsonValue>>;
@@ -124,7 +124,7 @@ export async function prepareObjects(options: ObjectTraining): Promise<HeadTrain
     head,
     summary: `${own.items.length} frames with ${boxes} boxes, ${val.items.length} to validate; ${maps} maps of ${grid.join(' x ')}`,
     samples: own.items.length,
-    usual: { batch: usualBatch(own.items.length, options), updates: 1500, epochs: [10, 60] },
+    usual: { batch: usualBatch(own.items.length, options), updates: 400, epochs: [8, 40] },
     data: (batch) => dataOf(own.items, shown, { head, mapsOf, method, batch, mirror, seed: options.seed }),
     digests: {
       gt: await sha256File(gt),

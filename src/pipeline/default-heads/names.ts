@@ -1,7 +1,7 @@
 import type { HeadTask } from '../../models/head.js';
 
 /** The embedded heads: what a task command takes where no head is named. All are trained on Tabletop over the default encoder. */
-export const defaultHeads: Readonly<Record<Exclude<HeadTask, 'vq2d'>, string>> = {
+export const defaultHeads: Readonly<Record<HeadTask, string>> = {
   mq: 'tabletop-moments',
   nlq: 'tabletop-queries',
   fhp: 'tabletop-hands',
