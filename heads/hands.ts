@@ -37,9 +37,6 @@ import { frameSizes } from './options.js';
 const name = 'hands';
 const epsilon = 1e-5;
 
-/** Factor of the logits of the maps: a map sharpens within the first updates, before the rest of the head knows the clips by heart. */
-const trackGain = 16;
-
 /** Layer that carries the tracks on to the key frames. */
 const carryLayer = 'carry';
 
@@ -94,7 +91,7 @@ export const hands: HeadFamily = {
           queries = g.scope(`blocks.${block}`, () => attentionBlock(g, queries, { x }, heads));
         }
         const each = linear(g, layerNorm(g, queries, 'norm', epsilon), 'places', 8); // [b, 5, 8]
-        const tracks = handTracks(g, inputs['tokens']!, [slots, h, w]); // as above
+        const tracks = handTracks(g, x, [slots, h, w]);
         const guess = reshape(g, linear(g, tracks, carryLayer, handNumbers), [0, keyFrames, 4]);
         const prior = g.param(priorParameter, [keyFrames, 4]);
         const trust = pairwise(g, sigmoid(g, slice(g, each, 2, 6, 8)));
@@ -145,15 +142,13 @@ function embedded(
 }
 
 /**
- * Where each hand was at each time: the mean place of a softmax over the tokens of that time, as shares of the frame. One linear layer over the
- * tokens as they come: a few hundred clips teach it, not more.
+ * Where each hand was at each time: the mean place of a softmax over the tokens of that time, as shares of the frame.
  *
- * @param x [b, slots h w, dim]
+ * @param x [b, slots h w, hidden]
  * @returns [b, slots * 4], a left x, left y, right x, right y for each time
  */
 function handTracks(g: GraphBuilder, x: Value, [slots, h, w]: readonly [number, number, number]): Value {
-  const raw = linear(g, layerNorm(g, x, 'norm_tracks', epsilon), 'tracks', 2);
-  const logits = reshape(g, mul(g, raw, scalar(g, trackGain)), [0, slots, h * w, 2]);
+  const logits = reshape(g, linear(g, layerNorm(g, x, 'norm_tracks', epsilon), 'tracks', 2), [0, slots, h * w, 2]);
   const shares = transpose(g, softmax(g, logits, 2), [0, 1, 3, 2]); // [b, slots, hands, places]
   const middles = Float32Array.from({ length: 2 * h * w }, (_, i) => {
     const place = i >> 1;

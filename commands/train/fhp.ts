@@ -2,7 +2,7 @@ import { Flags } from '@oclif/core';
 import { BaseCommand } from '../../src/cli/base-command.js';
 import { loadChallenge } from '../../src/cli/challenge-flags.js';
 import type { Column } from '../../src/cli/output.js';
-import { withConfig } from '../../src/cli/train-flags.js';
+import { numberFlag, withConfig } from '../../src/cli/train-flags.js';
 import { trainHandsCommand, trainHandsDescription } from '../../src/cli/train-hands-command.js';
 import { trainHeadFlags } from '../../src/cli/train-head-command.js';
 
@@ -18,6 +18,11 @@ export default class TrainFhp extends BaseCommand {
     'frame-size': Flags.string({
       helpValue: 'WxH',
       summary: 'Pixels of the annotated frames, in place of what ego4d.json and the features say.',
+    }),
+    mirror: numberFlag({
+      min: 0,
+      max: 1,
+      summary: 'Share of samples that are seen in a mirror: columns of tokens reversed, hands swapped; default 0.',
     }),
   };
 

@@ -2,14 +2,12 @@
 import { Flags } from '@oclif/core';
 import { interactionAsks } from '../ego4d/asked-frames.js';
 import { EgolensError } from '../errors.js';
-import { headClock, type HeadFolder } from '../models/head-folder.js';
+import type { HeadFolder } from '../models/head-folder.js';
 import type { FrameSize } from '../pipeline/frame-sizes.js';
 import type { BoxSource, InteractionQuery } from '../pipeline/interaction-task.js';
 import type { Stretch } from '../pipeline/predict.js';
-import { secondsAt } from '../time.js';
 import { tensor } from '../tensor.js';
 import type { JsonDocument, Progress } from '../types.js';
-import type { AnchorTimes } from '../video/windows.js';
 import { given } from './flags.js';
 import { column, type Column } from './output.js';
 import { runTask, type TaskFlags, type TaskShell, type TaskUse } from './task-command.js';
@@ -83,7 +81,7 @@ export async function anticipateObjects(
       { try: '`train sta`, or the RoI head of InternVideo-Ego4D: `models import --arch sta-roi-head`' },
     );
   }
-  const at = ownTimes(flags, folder);
+  const at = ownTimes(flags);
   const sizes = new FrameSizes(parseFrameSize(flags['frame-size']));
   const categories = { noun: task.headCategories(folder, 'noun'), verb: task.headCategories(folder, 'verb') };
   const source = await openSource(flags, folder, shell);
@@ -102,7 +100,7 @@ export async function anticipateObjects(
       const { form, meta } = stretch.file;
       task.checkSource(source, form, flags['force-features']);
       const size: FrameSize = sizes.of(asked.ask, { path: stretch.path, meta });
-      const id = asked.ask?.id ?? boxName(stretch.id, task.frameOf(asked, stretch.file) ?? asked.rows[0]);
+      const id = asked.ask?.id ?? boxName(stretch.id, task.frameOf(asked, stretch.file));
       const [boxes = []] = await task.candidates(source, [{ id, size }], rows, categories.noun);
       return interactionFeeds(opened, tensor('float32', rows.shape.slice(1), rows.data), { size, boxes });
     },
@@ -176,7 +174,7 @@ async function openSource(
  *
  * @throws EgolensError usage.conflict beside annotation files and features; usage.flag for what is no time
  */
-function ownTimes(flags: AnticipateObjectsFlags, { info, id }: HeadFolder): AnchorTimes | undefined {
+function ownTimes(flags: AnticipateObjectsFlags): TaskUse<Query>['at'] {
   const asked = anchorsOf(flags);
   if (asked === undefined) return undefined;
   const name = flags.every === undefined ? '--at' : '--every';
@@ -188,13 +186,7 @@ function ownTimes(flags: AnticipateObjectsFlags, { info, id }: HeadFolder): Anch
       try: `\`extract ${name}\` makes windows that end there`,
     });
   }
-  if (!('length' in asked)) return asked;
-  const rate = info.clock === null ? 'source' : headClock(info.clock).rate;
-  return asked.map((one) => {
-    if (typeof one === 'number') return one;
-    if (rate !== 'source') return secondsAt(one.frame + 0.5, rate);
-    throw new EgolensError('usage.flag', `--at #${one.frame}: ${id} does not say how many frames a second it counts`);
-  });
+  return asked;
 }
 
 const columns: readonly Column[] = [

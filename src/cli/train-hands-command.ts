@@ -22,6 +22,7 @@ export const trainHandsDescription = [
 /** Flags of `train fhp` beside those of every head. */
 export interface TrainHandsFlags extends TrainHeadFlags {
   readonly 'frame-size'?: string | undefined;
+  readonly mirror?: number | undefined;
 }
 
 /** Trains, and tells it. */
@@ -41,7 +42,7 @@ export async function trainHandsCommand(
         ...options,
         ...given({ frameSize }),
         method,
-        mirror: Number(process.env['FHP_MIRROR'] ?? 0),
+        mirror: flags.mirror ?? 0,
         score: (truth, records) => {
           const names = Object.fromEntries(official.map((name) => [name, name]));
           const found = officialScores(challenge, truth, records, names) as Record<(typeof official)[number], number>; // as asked for

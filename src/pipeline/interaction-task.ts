@@ -6,7 +6,6 @@ import { float, type JsonValue } from '../json.js';
 import type { CandidateBox } from '../models/forecasts.js';
 import { checkFeatures, type HeadFolder } from '../models/head-folder.js';
 import type { HeadPrediction } from '../models/head.js';
-import { rationalNumber } from '../time.js';
 import type { JsonDocument, Tensor } from '../types.js';
 import type { CandidateBoxes } from './candidate-boxes.js';
 import type { Detector } from './detector.js';
@@ -88,7 +87,7 @@ export function headCategories({ info, labels }: HeadFolder, kind: CategoryKind)
 /** The members of a record beside the common ones; undefined for a prediction of another task. */
 export function interactionRecord(
   prediction: HeadPrediction,
-  { id, frame }: { readonly id: string | null; readonly frame: number | null },
+  { id, frame }: { readonly id: string | null; readonly frame: number },
 ): TaskRecord | undefined {
   if (prediction.task !== 'sta') return undefined;
   const { box, noun, nounId, verb, verbId, timeToContact, score } = prediction;
@@ -104,12 +103,9 @@ export function interactionRecord(
   };
 }
 
-/** The frame of the video that is asked about: of an own one the last of its window; null where the rate is not known. */
-export function frameOf({ ask, time }: InteractionQuery, { form }: Pick<SequenceFile, 'form'>): number | null {
-  if (ask !== null) return ask.frame;
-  const rate = form.clock?.rate;
-  if (rate === undefined || rate === 'source') return null;
-  return Math.max(0, Math.round(time * rationalNumber(rate)) - 1);
+/** The frame of the video that is asked about: of an own one the last of its window. */
+export function frameOf({ ask, rows: [row] }: InteractionQuery, { times }: Pick<SequenceFile, 'times'>): number {
+  return ask?.frame ?? times[row]!.lastFrame; // a row of the file
 }
 
 /** Where candidate boxes come from: a file, or a detector that looks at the same windows. */

@@ -14,7 +14,7 @@ export const reportSet: SetRequest = { ...set, seed: 202, split: 'val', clips: 2
 export interface DefaultHead {
   readonly name: string;
   /** Of `egolens train`. */
-  readonly task: 'mq' | 'nlq' | 'fhp' | 'sta' | 'lta' | 'scod' | 'pnr' | 'recognition';
+  readonly task: 'mq' | 'nlq' | 'fhp' | 'sta' | 'lta' | 'scod' | 'oscc' | 'recognition';
   /** How the names of its annotation files begin. */
   readonly annotations: string;
   /** Windows of whole videos, pooled; or tokens of windows that end at annotated frames. */
@@ -27,7 +27,13 @@ export interface DefaultHead {
 export const defaultHeadRecipes: readonly DefaultHead[] = [
   { name: 'tabletop-moments', task: 'mq', annotations: 'moments', features: 'rows', flags: [] },
   { name: 'tabletop-queries', task: 'nlq', annotations: 'nlq', features: 'rows', flags: [] },
-  { name: 'tabletop-states', task: 'pnr', annotations: 'fho_oscc-pnr', features: 'rows', flags: [] },
+  {
+    name: 'tabletop-states',
+    task: 'oscc',
+    annotations: 'fho_oscc-pnr',
+    features: 'rows',
+    flags: ['--epochs', '12', '--average', '0.995', '--weight-decay', '0.5', '--lr', '5e-4'],
+  },
   { name: 'tabletop-actions', task: 'recognition', annotations: 'fho_lta', features: 'rows', flags: [] },
   { name: 'tabletop-futures', task: 'lta', annotations: 'fho_lta', features: 'rows', flags: [] },
   { name: 'tabletop-hands', task: 'fhp', annotations: 'fho_hands', features: 'tokens', flags: [] },
