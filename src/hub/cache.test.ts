@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
@@ -36,6 +36,13 @@ test('a model is found by path, by name, by name and digits, and among those tha
   expect(await findModel('vit-b@0123')).toBe(folder);
   expect(await findModel(folder)).toBe(folder);
   expect(await findModel('videomae-nano-untrained')).toBe(join(embeddedModels, 'videomae-nano-untrained'));
+});
+
+test('an embedded model is found by name and digest, as heads and features call it, and by no other digest', async () => {
+  const folder = join(embeddedModels, 'videomae-nano-untrained');
+  const { digest } = JSON.parse(await readFile(join(folder, 'model.json'), 'utf8')) as { digest: string };
+  expect(await findModel(`videomae-nano-untrained@${digest.slice(0, 12)}`)).toBe(folder);
+  await expect(findModel('videomae-nano-untrained@0123456789ab')).rejects.toThrow('no model');
 });
 
 test('an unknown name is refused with the names there are', async () => {

@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { EgolensError } from '../errors.js';
 import { cacheFolder, packageRoot, pathExists } from '../files.js';
@@ -25,6 +25,17 @@ export const defaultModelName = 'videomae-nano';
 /** Folder of the models that come with the program; published with it (package.json `files`). */
 export const embeddedModels = join(packageRoot, 'fixtures', 'models');
 
+/** Embedded models lie under their bare names; heads and features name what they were made with by name and digest. */
+async function embeddedBy(id: string): Promise<string | undefined> {
+  const [, name, digest] = /^([^/\\]+)@([0-9a-f]{4,64})$/.exec(id) ?? [];
+  if (name === undefined || digest === undefined) return undefined;
+  const folder = join(embeddedModels, name);
+  const text = await readFile(join(folder, 'model.json'), 'utf8').catch(() => undefined);
+  if (text === undefined) return undefined;
+  const manifest = JSON.parse(text) as { readonly digest: string }; // it comes with the program
+  return manifest.digest.startsWith(digest) ? folder : undefined;
+}
+
 /**
  * What `--model` names -> a folder: a path that exists, an installed model (`name`, or `name@` with digits of its digest), or one
  * that comes with the program. A whole name counts before the beginning of one.
@@ -38,6 +49,8 @@ export async function findModel(name: string): Promise<string> {
   if (whole !== undefined) return whole;
   const matches = installed.filter((folder) => basename(folder).startsWith(name.includes('@') ? name : `${name}@`));
   if (matches.length === 1) return matches[0]!;
+  const embedded = await embeddedBy(name);
+  if (matches.length === 0 && embedded !== undefined) return embedded;
   const isPublic = matches.length === 0 && (await readCatalogue()).some((entry) => entry.name === name);
   const list = (folders: readonly string[]): string => folders.map((folder) => `\`${basename(folder)}\``).join(', ');
   throw new EgolensError(

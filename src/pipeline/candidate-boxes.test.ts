@@ -76,11 +76,15 @@ test('ids are compared with those that are asked about', () => {
 
 test.each([
   ['a text', 'boxes', 'expected an object'],
-  ['a record without an id', [{ box: [1, 2, 3, 4] }], '/0/id (line 1): expected an id, found none'],
-  ['no box', [{ id: 'a' }], '/0/box (line 1): expected four numbers'],
+  ['a record without an id', [{ box: [1, 2, 3, 4] }], '/0/id: expected an id, found none'],
+  ['no box', [{ id: 'a' }], '/0/box: expected four numbers'],
   ['a box of texts', { a: [{ box: ['1', 2, 3, 4] }] }, '/a/0/box (line 1): expected four numbers'],
   ['a noun of half', { a: [{ box: [1, 2, 3, 4], noun_category_id: 0.5 }] }, 'expected a whole number, found 0.5'],
-  ['a score of nothing', { a: [{ box: [1, 2, 3, 4], score: null }] }, '/a/0/score (line 1): expected a number, found null'],
+  [
+    'a score of nothing',
+    { a: [{ box: [1, 2, 3, 4], score: null }] },
+    '/a/0/score (line 1): expected a number, found null',
+  ],
   ['no list', { a: 4 }, '/a (line 1): expected a list of boxes, found 4'],
   ['nothing', {}, 'expected boxes of at least one frame, found none'],
 ])('%s is refused with its place', (_, value, message) => {

@@ -167,9 +167,7 @@ export async function tokenGridOf({ model, path }: FeatureForm, tokens: number):
       try: 'features that `extract` wrote, with their meta files',
     });
   }
-  // Models that come with the program lie under their bare names.
-  const folder = await findModel(model).catch(() => findModel(model.replace(/@[0-9a-f]{12}$/, '')));
-  const { spec, id } = await openModelFolder(folder);
+  const { spec, id } = await openModelFolder(await findModel(model));
   const grid = spec.tokenGrid;
   if (grid === undefined || grid[0] * grid[1] * grid[2] !== tokens) {
     throw new EgolensError(

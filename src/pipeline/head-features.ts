@@ -132,11 +132,8 @@ async function encoderOf({ id, info }: HeadFolder, given: string | undefined): P
       try: '`--model ENCODER`, or `--features DIR`',
     });
   }
-  // Models that come with the program lie under their bare names.
-  for (const name of [wanted, wanted.replace(/@[0-9a-f]{12}$/, '')]) {
-    const folder = await findModel(name).catch(() => undefined);
-    if (folder !== undefined && (await openStoredModel(folder)).id === wanted) return folder;
-  }
+  const folder = await findModel(wanted).catch(() => undefined);
+  if (folder !== undefined && (await openStoredModel(folder)).id === wanted) return folder;
   throw new EgolensError('model.not_found', `${id}: was trained on features of ${wanted}, which is not there`, {
     try: '`--model DIR` names its folder, `--features DIR` features of it',
   });

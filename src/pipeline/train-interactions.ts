@@ -162,7 +162,7 @@ export async function prepareInteractions(options: InteractionTraining): Promise
       head,
       summary: `${items.length} frames with ${boxes} candidate boxes, ${valItems.length} to validate; ${classes.noun.ids.length} nouns, ${classes.verb.ids.length} verbs`,
       samples: items.length,
-      usual: { batch: usualBatch(items.length, { accumulate }), updates: 1500, epochs: [10, 60] },
+      usual: { batch: usualBatch(items.length, { accumulate }), updates: 500, epochs: [10, 24] },
       usualAverage: ({ epochs, updatesPerEpoch }) =>
         Math.min(0.999, Math.max(0.9, 1 - 20 / (epochs * updatesPerEpoch))),
       sizes: { boxes: Math.min(trainedSlots, slots) },
