@@ -1,7 +1,8 @@
-import { Args, Flags } from '@oclif/core';
+import { Flags } from '@oclif/core';
 import { anticipateActions, anticipateActionsFlags } from '../src/cli/anticipate-actions.js';
 import { anticipateObjects, anticipateObjectsFlags } from '../src/cli/anticipate-objects.js';
 import { BaseCommand } from '../src/cli/base-command.js';
+import { inputArgs } from '../src/cli/flags.js';
 import { taskFlags } from '../src/cli/task-command.js';
 
 export default class Anticipate extends BaseCommand {
@@ -21,12 +22,7 @@ export default class Anticipate extends BaseCommand {
     '<%= config.bin %> anticipate --mode actions --ego4d ego4d/v2 --split test --features feats/ --head runs/lta/final -o lta.ndjson',
   ];
   static override strict = false;
-  static override args = {
-    path: Args.string({
-      ignoreStdin: true,
-      description: 'videos, folders, "patterns", @LIST, - for a list on standard input, video:- for one video there',
-    }),
-  };
+  static override args = inputArgs;
   static override flags = {
     mode: Flags.option({
       options: ['objects', 'actions'] as const,
@@ -40,24 +36,13 @@ export default class Anticipate extends BaseCommand {
     }),
     ...anticipateObjectsFlags,
     ...anticipateActionsFlags,
-    ...taskFlags('lta'),
-    task: Flags.option({
-      options: ['sta', 'lta'] as const,
-      summary: 'The task whose annotation files name the clips: sta for objects, lta for actions.',
-      helpGroup: 'EGO4D',
-    })(),
+    ...taskFlags('sta', 'lta'),
   };
 
   async run(): Promise<void> {
     const { flags, argv } = await this.parse(Anticipate);
     using progress = await this.progress(flags);
     const anticipate = flags.mode === 'objects' ? anticipateObjects : anticipateActions;
-    process.exitCode = await anticipate(argv as string[], flags, {
-      format: this.formatOf(flags),
-      asksForm: flags.format !== undefined || flags.json || flags.ndjson,
-      signal: this.signal,
-      progress,
-      logError: (record) => this.logError(record),
-    });
+    process.exitCode = await anticipate(argv as string[], flags, this.shell(flags, progress));
   }
 }

@@ -27,7 +27,7 @@ const factor = Flags.custom<number>({
 export default class Bench extends BaseCommand {
   static override summary = 'Measure the speed that the program promises, as ratios inside one run.';
   static override description =
-    'NAME is startup, graph, encode, decode, pipeline, memory, evaluate, search, synth, training or nms; all where none is given. A PATH is a video that replaces the clip that a benchmark makes itself (h264, needs libx264); clips and seeded models are made once and kept in the cache folder. A limit that is missed is reported and is no error, unless --strict or --max-slowdown say so (exit code 5). Other work on the machine widens the spread.';
+    'NAME is startup, graph, encode, decode, pipeline, memory, evaluate, search, synth, training, nms or heads; all where none is given. A PATH is a video that replaces the clip that a benchmark makes itself (h264, needs libx264); clips and seeded models are made once and kept in the cache folder. A limit that is missed is reported and is no error, unless --strict or --max-slowdown say so (exit code 5). Other work on the machine widens the spread.';
   static override examples = [
     '<%= config.bin %> bench',
     '<%= config.bin %> bench decode pipeline lunch.mp4 --repeat 9',
@@ -39,6 +39,12 @@ export default class Bench extends BaseCommand {
     model: Flags.string({
       helpValue: 'NAME|DIR',
       summary: 'Model of encode, graph and memory; default: seeded weights, ViT-B (memory: a very small one).',
+    }),
+    head: Flags.string({
+      helpValue: 'NAME|DIR',
+      multiple: true,
+      multipleNonGreedy: true,
+      summary: 'Head of heads, may be repeated; default: the embedded ones.',
     }),
     repeat: Flags.integer({ default: 5, min: 1, max: 1000, summary: 'Rounds that count, after one to warm up.' }),
     baseline: Flags.string({
@@ -66,7 +72,7 @@ export default class Bench extends BaseCommand {
     const against = flags.baseline ?? (most === undefined ? undefined : shippedBaseline);
     const baseline = against === undefined ? undefined : await readBaseline(against);
     using progress = await this.progress(flags);
-    const { model, repeat, device, threads } = flags;
+    const { model, head, repeat, device, threads } = flags;
     const records: BenchRecord[] = [];
     const columns = [
       ...[
@@ -84,7 +90,7 @@ export default class Bench extends BaseCommand {
     const writer = this.writer(flags, columns);
     const results = runBenchmarks({
       ...{ ...chooseBenchmarks(argv as string[]), repeat, device, progress, signal: this.signal },
-      ...given({ model, threads }),
+      ...given({ model, heads: head, threads }),
     });
     for await (const record of results) {
       records.push(record);

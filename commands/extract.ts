@@ -1,4 +1,4 @@
-import { Args, Flags } from '@oclif/core';
+import { Flags } from '@oclif/core';
 import { BaseCommand } from '../src/cli/base-command.js';
 import {
   deviceFlags,
@@ -6,6 +6,7 @@ import {
   ego4dSelection,
   forceFlag,
   given,
+  inputArgs,
   inputFlags,
   inputOptions,
   parseDuration,
@@ -61,12 +62,7 @@ export default class Extract extends BaseCommand {
     '<%= config.bin %> extract --text queries.txt --model viclip-l -o features',
   ];
   static override strict = false;
-  static override args = {
-    path: Args.string({
-      ignoreStdin: true,
-      description: 'videos, folders, "patterns", @LIST, - for a list on standard input, video:- for one video there',
-    }),
-  };
+  static override args = inputArgs;
   static override flags = {
     output: Flags.string({ char: 'o', required: true, helpValue: 'DIR', summary: 'Folder for the features.' }),
     model: Flags.string({

@@ -1,6 +1,6 @@
-import { Args } from '@oclif/core';
 import { BaseCommand } from '../src/cli/base-command.js';
 import { handsCommand, handsFlags } from '../src/cli/hands-command.js';
+import { inputArgs } from '../src/cli/flags.js';
 import { taskFlags } from '../src/cli/task-command.js';
 
 export default class Hands extends BaseCommand {
@@ -16,23 +16,12 @@ export default class Hands extends BaseCommand {
     '<%= config.bin %> hands --ego4d ego4d/v2 --split test --features tokens/ --head runs/fhp/final -o hands.ndjson',
   ];
   static override strict = false;
-  static override args = {
-    path: Args.string({
-      ignoreStdin: true,
-      description: 'videos, folders, "patterns", @LIST, - for a list on standard input, video:- for one video there',
-    }),
-  };
+  static override args = inputArgs;
   static override flags = { ...handsFlags, ...taskFlags('fhp') };
 
   async run(): Promise<void> {
     const { flags, argv } = await this.parse(Hands);
     using progress = await this.progress(flags);
-    process.exitCode = await handsCommand(argv as string[], flags, {
-      format: this.formatOf(flags),
-      asksForm: flags.format !== undefined || flags.json || flags.ndjson,
-      signal: this.signal,
-      progress,
-      logError: (record) => this.logError(record),
-    });
+    process.exitCode = await handsCommand(argv as string[], flags, this.shell(flags, progress));
   }
 }

@@ -1,11 +1,10 @@
-import { Args, Flags } from '@oclif/core';
-import { BaseCommand, formatFlag, type OutputFormat } from '../src/cli/base-command.js';
-import { given } from '../src/cli/flags.js';
+import { Flags } from '@oclif/core';
+import { BaseCommand, formatFlag } from '../src/cli/base-command.js';
+import { given, inputArgs } from '../src/cli/flags.js';
 import { labelFormats } from '../src/cli/label-output.js';
-import { column, type Column } from '../src/cli/output.js';
 import { runTask, taskFlags, type TaskUse } from '../src/cli/task-command.js';
+import { columnsOf, spanCue } from '../src/cli/task-output.js';
 import { numberFlag } from '../src/cli/train-flags.js';
-import { Float } from '../src/json.js';
 
 export default class Moments extends BaseCommand {
   static override summary = 'Find when classes of activities happen: spans with labels and scores.';
@@ -21,12 +20,7 @@ export default class Moments extends BaseCommand {
     '<%= config.bin %> moments --features feats/ --clips moments_val.json --head runs/mq/final -o mq.ndjson',
   ];
   static override strict = false;
-  static override args = {
-    path: Args.string({
-      ignoreStdin: true,
-      description: 'videos, folders, "patterns", @LIST, - for a list on standard input, video:- for one video there',
-    }),
-  };
+  static override args = inputArgs;
   static override baseFlags = { ...BaseCommand.baseFlags, format: formatFlag(labelFormats) };
   static override flags = {
     ...taskFlags('mq'),
@@ -57,34 +51,13 @@ export default class Moments extends BaseCommand {
       queries: () => [undefined],
       feeds: (head, rows) => actionFormerFeeds(head, [rows]),
       record: momentRecord,
-      columns: momentColumns,
+      columns: (format) =>
+        format === 'table'
+          ? columnsOf('input', 'clip_uid', 'start', 'end', 'label', 'score')
+          : columnsOf('input', 'id', 'clip_uid', 'start', 'end', 'label', 'label_id', 'score', 'model'),
       clips: clipStretches,
-      cue: ({ start, end, label, score }) => {
-        const name = typeof label === 'string' ? label : '';
-        return {
-          start: numberOf(start),
-          end: numberOf(end),
-          name,
-          lines: [`${name} (${numberOf(score).toFixed(2)})`],
-        };
-      },
+      cue: (record) => spanCue(record, record['label'], (score) => score.toFixed(2)),
     };
-    process.exitCode = await runTask(argv as string[], flags, use, {
-      format: this.formatOf(flags),
-      asksForm: flags.format !== undefined || flags.json || flags.ndjson,
-      signal: this.signal,
-      progress,
-      logError: (record) => this.logError(record),
-    });
+    process.exitCode = await runTask(argv as string[], flags, use, this.shell(flags, progress));
   }
-}
-
-function numberOf(value: unknown): number {
-  return value instanceof Float ? value.value : 0;
-}
-
-function momentColumns(format: OutputFormat): readonly Column[] {
-  const names = ['input', 'clip_uid', 'start', 'end', 'label', 'score'];
-  const all = format === 'table' ? names : ['input', 'id', ...names.slice(1, 5), 'label_id', 'score', 'model'];
-  return all.map((name) => column(name, ['start', 'end', 'score'].includes(name) ? 'right' : undefined));
 }

@@ -1,11 +1,10 @@
-import { Args, Flags } from '@oclif/core';
-import { BaseCommand, formatFlag, type OutputFormat } from '../src/cli/base-command.js';
-import { given } from '../src/cli/flags.js';
+import { Flags } from '@oclif/core';
+import { BaseCommand, formatFlag } from '../src/cli/base-command.js';
+import { given, inputArgs } from '../src/cli/flags.js';
 import { labelFormats } from '../src/cli/label-output.js';
-import { column, type Column } from '../src/cli/output.js';
 import { runTask, taskFlags, type TaskUse } from '../src/cli/task-command.js';
+import { columnsOf, spanCue } from '../src/cli/task-output.js';
 import { EgolensError } from '../src/errors.js';
-import { Float } from '../src/json.js';
 import type { WordedQuestion } from '../src/pipeline/question-words.js';
 
 export default class Nlq extends BaseCommand {
@@ -23,12 +22,7 @@ export default class Nlq extends BaseCommand {
     '<%= config.bin %> nlq --ego4d ego4d/v2 --task nlq --split val --features feats/ --head runs/nlq/final -o nlq.ndjson',
   ];
   static override strict = false;
-  static override args = {
-    path: Args.string({
-      ignoreStdin: true,
-      description: 'videos, folders, "patterns", @LIST, - for a list on standard input, video:- for one video there',
-    }),
-  };
+  static override args = inputArgs;
   static override baseFlags = { ...BaseCommand.baseFlags, format: formatFlag(labelFormats) };
   static override flags = {
     ...taskFlags('nlq'),
@@ -101,31 +95,22 @@ export default class Nlq extends BaseCommand {
         if (record !== undefined) ranks.set(question, rank);
         return record;
       },
-      columns: answerColumns,
+      columns: (format) => {
+        const answer = ['query', 'rank', 'start', 'end', 'score'];
+        return format === 'table'
+          ? columnsOf('input', 'clip_uid', ...answer)
+          : columnsOf('input', 'id', 'clip_uid', 'annotation_uid', 'query_idx', ...answer, 'model');
+      },
       async clips(document, set, options) {
         const { stretches, missing, silent } = await queryStretches(document, set, options);
         for (const { id, questions } of stretches) asked.set(id, questions);
         if (silent > 0) progress.note(`${document.name}: ${silent} queries without text are not answered`);
         return { stretches, missing };
       },
-      cue: ({ start, end, query, score }) => {
-        const name = typeof query === 'string' ? query : '';
-        return {
-          start: numberOf(start),
-          end: numberOf(end),
-          name,
-          // Shares of all spans: small ones.
-          lines: [`${name} (${numberOf(score).toPrecision(2)})`],
-        };
-      },
+      // Shares of all spans: small ones.
+      cue: (record) => spanCue(record, record['query'], (score) => score.toPrecision(2)),
     };
-    process.exitCode = await runTask(argv as string[], flags, use, {
-      format: this.formatOf(flags),
-      asksForm: flags.format !== undefined || flags.json || flags.ndjson,
-      signal: this.signal,
-      progress,
-      logError: (record) => this.logError(record),
-    });
+    process.exitCode = await runTask(argv as string[], flags, use, this.shell(flags, progress));
   }
 }
 
@@ -148,17 +133,4 @@ function noQuestion(where: string): EgolensError {
   return new EgolensError('usage.flag', `${where}no question`, {
     try: '`--query "when did I open the jar?"`, `--queries FILE`, or records with `query` on standard input',
   });
-}
-
-function numberOf(value: unknown): number {
-  return value instanceof Float ? value.value : 0;
-}
-
-function answerColumns(format: OutputFormat): readonly Column[] {
-  const names = ['query', 'rank', 'start', 'end', 'score'];
-  const all =
-    format === 'table'
-      ? ['input', 'clip_uid', ...names]
-      : ['input', 'id', 'clip_uid', 'annotation_uid', 'query_idx', ...names, 'model'];
-  return all.map((name) => column(name, ['rank', 'start', 'end', 'score'].includes(name) ? 'right' : undefined));
 }

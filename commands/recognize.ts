@@ -1,11 +1,12 @@
 import { stat } from 'node:fs/promises';
-import { Args, Flags } from '@oclif/core';
+import { Flags } from '@oclif/core';
 import { BaseCommand, formatFlag, type OutputFormat } from '../src/cli/base-command.js';
 import {
   deviceFlags,
   ego4dFlags,
   forceFlag,
   given,
+  inputArgs,
   inputFlags,
   inputOptions,
   parseDuration,
@@ -37,12 +38,7 @@ export default class Recognize extends BaseCommand {
     '<%= config.bin %> recognize lunch.mp4 --model viclip --class "cut vegetables" --class "wash dishes" --per window --merge --format srt > lunch.srt',
   ];
   static override strict = false;
-  static override args = {
-    path: Args.string({
-      ignoreStdin: true,
-      description: 'videos, folders, "patterns", @LIST, - for a list on standard input, video:- for one video there',
-    }),
-  };
+  static override args = inputArgs;
   static override baseFlags = { ...BaseCommand.baseFlags, format: formatFlag(labelFormats) };
   static override flags = {
     output: Flags.string({

@@ -1,10 +1,10 @@
-import { Args, Flags } from '@oclif/core';
+import { Flags } from '@oclif/core';
 import { BaseCommand } from '../src/cli/base-command.js';
-import { column } from '../src/cli/output.js';
 import { objectFlags, objectsCommand, refuseObjectFlags } from '../src/cli/state-objects.js';
-import { runTask, taskFlags, type TaskShell, type TaskUse } from '../src/cli/task-command.js';
+import { inputArgs } from '../src/cli/flags.js';
+import { runTask, taskFlags, type TaskUse } from '../src/cli/task-command.js';
+import { columnsOf } from '../src/cli/task-output.js';
 import type { StateWindow } from '../src/pipeline/state-windows.js';
-import type { Progress } from '../src/types.js';
 
 export default class StateChange extends BaseCommand {
   static override summary =
@@ -22,12 +22,7 @@ export default class StateChange extends BaseCommand {
     '<%= config.bin %> state-change --mode localize --ego4d ego4d/v2 --split test --features feats/ --head runs/pnr/final -o pnr.ndjson',
   ];
   static override strict = false;
-  static override args = {
-    path: Args.string({
-      ignoreStdin: true,
-      description: 'videos, folders, "patterns", @LIST, - for a list on standard input, video:- for one video there',
-    }),
-  };
+  static override args = inputArgs;
   static override flags = {
     mode: Flags.option({
       options: ['objects', 'localize', 'classify'] as const,
@@ -35,19 +30,14 @@ export default class StateChange extends BaseCommand {
       summary: 'localize: the point of no return. classify: whether an object changes. objects: which one, as boxes.',
     })(),
     ...objectFlags,
-    ...taskFlags('pnr'),
-    task: Flags.option({
-      options: ['pnr', 'oscc', 'scod'] as const,
-      summary: 'The task whose annotation files name the clips: that of the mode, as there is no other here.',
-      helpGroup: 'EGO4D',
-    })(),
+    ...taskFlags('pnr', 'oscc', 'scod'),
   };
 
   async run(): Promise<void> {
     const { flags, argv } = await this.parse(StateChange);
     if (flags.mode === 'objects') {
       using progress = await this.progress(flags);
-      process.exitCode = await objectsCommand(argv as string[], flags, this.#shell(flags, progress));
+      process.exitCode = await objectsCommand(argv as string[], flags, this.shell(flags, progress));
       return;
     }
     refuseObjectFlags(flags, flags.mode);
@@ -69,32 +59,11 @@ export default class StateChange extends BaseCommand {
       },
       record: (prediction, { file: { form } }, window) =>
         stateRecord(task, prediction, window, gridClock(form.clock, form.path)),
-      columns: () =>
-        task === 'pnr'
-          ? [...columns, column('time', 'right'), column('frame', 'right'), score]
-          : [...columns, column('state_change'), score],
+      columns: () => columnsOf('input', 'id', 'start', 'end', ...answers[task], 'score'),
       clips: (document, set, options) => queries.clips(document, set, options),
     };
-    process.exitCode = await runTask(argv as string[], flags, use, this.#shell(flags, progress));
-  }
-
-  #shell(
-    flags: Parameters<StateChange['formatOf']>[0] & {
-      readonly format?: unknown;
-      readonly json: boolean;
-      readonly ndjson: boolean;
-    },
-    progress: Progress,
-  ): TaskShell {
-    return {
-      format: this.formatOf(flags),
-      asksForm: flags.format !== undefined || flags.json || flags.ndjson,
-      signal: this.signal,
-      progress,
-      logError: (record) => this.logError(record),
-    };
+    process.exitCode = await runTask(argv as string[], flags, use, this.shell(flags, progress));
   }
 }
 
-const columns = [column('input'), column('id'), column('start', 'right'), column('end', 'right')];
-const score = column('score', 'right');
+const answers = { pnr: ['time', 'frame'], oscc: ['state_change'] } as const;

@@ -2,6 +2,9 @@
 import type { Head } from '../src/models/head.js';
 import { actionTargets, latestRows, lta, type Action } from './lta.js';
 
+/** Channels: few, as futures are few; a sixth of the parameters of the family's default. */
+const hidden = 64;
+
 /** Given to `train lta` and `anticipate` by their commands: `ActionMethod` of src/pipeline/train-lta.ts. */
 export const ltaMethod = {
   head: ({
@@ -13,7 +16,7 @@ export const ltaMethod = {
     readonly verbs: number;
     readonly nouns: number;
     readonly z: number;
-  }): Head => lta.spec({ dim: width, ...sizes }),
+  }): Head => lta.spec({ dim: width, ...sizes, hidden }),
   feeds: latestRows,
   targets: (
     futures: readonly (readonly Action[])[],

@@ -83,6 +83,24 @@ test('items give the same samples in batches of any size', () => {
   expect(sampledSequences({ verb: last(verb), noun: last(noun) }, { options: { first_item: 1 } })[0]).toEqual(both[1]);
 });
 
+test('with repeats given no verb comes again too soon, in the likeliest sequence and in the drawn ones', () => {
+  const verb = tensor(
+    'float32',
+    [1, 6, 4],
+    new Float32Array(24).map((_, i) => (i % 4 === 0 ? 0.5 : 0)),
+  );
+  const noun = tensor('float32', [1, 6, 3], new Float32Array(18));
+  const options = { verb_repeats: [1e-9, 1e-9, 1e-9], sequences: 8 };
+  const [[found] = []] = sampledSequences({ verb, noun }, { options });
+  expect(found?.verb).toHaveLength(8);
+  for (const [number, sequence] of found!.verb.entries()) {
+    expect(new Set(sequence.slice(0, 4)).size, `sequence ${number}`).toBe(4);
+    expect(sequence.slice(4), 'the fifth may be the first again').toEqual(sequence.slice(0, 2));
+  }
+  const [[alone] = []] = sampledSequences({ verb, noun }, { options: {} });
+  expect(alone?.verb[0]).toEqual([0, 0, 0, 0, 0, 0]);
+});
+
 test('with pairs given every action is one of them', () => {
   const pairs = [
     [0, 1],
@@ -108,6 +126,8 @@ test('samples follow the probabilities', () => {
 test.each([
   [{ pairs: [[9, 0]] }, /option `pairs`: expected pairs of a verb below 4 and a noun below 3/],
   [{ pairs: [] }, /option `pairs`/],
+  [{ verb_repeats: [1, 0] }, /option `verb_repeats`: expected up to 1000 numbers above 0/],
+  [{ verb_repeats: 2 }, /option `verb_repeats`/],
   [{ temperature: 0 }, /option `temperature`: expected a number above 0, found 0/],
   [{ sequences: 0 }, /option `sequences`/],
   [{ seed: 'x' }, /option `seed`: expected a number, found "x"/],

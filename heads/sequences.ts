@@ -13,7 +13,12 @@ type Pair = readonly [verb: number, noun: number];
  * Sequences of each item: first the likeliest action of every step, then samples at `temperature` from a generator seeded with `seed` and
  * the item's name, else its number. Where the option `pairs` lists verb-noun pairs, every action is one of them; else verbs and nouns are drawn apart.
  *
- * Options: `sequences` (default 5), `seed` (0), `temperature` (1), `pairs` [[verb, noun], ...], `first_item` (0: the number of the first
+ * Steps are not independent: where the option `verb_repeats` says how much likelier a verb is than by chance so many actions after itself
+ * (above 1) or rarer (below), the verbs of a sequence weigh those that follow. Where no verb comes soon again, as in Tabletop, drawing
+ * each step by itself is worse than going round the verbs without a look.
+ *
+ * Options: `sequences` (default 5), `seed` (0), `temperature` (1), `pairs` [[verb, noun], ...], `verb_repeats` [factor 1 action
+ * later, 2 later, ...], `first_item` (0: the number of the first
  * item of the batch, so that batches of any size give the same samples), or `items` (a name for each item).
  *
  * @param logits verb [batch, steps, verbs] and noun [batch, steps, nouns]
@@ -31,6 +36,7 @@ export function sampledSequences(
   const temperature = numberOption(options, 'temperature', 1);
   if (temperature <= 0) throw refused('temperature', 'a number above 0', temperature);
   const pairs = pairsIn(options['pairs'], verbs, nouns);
+  const repeats = repeatsIn(options['verb_repeats']);
   const [seed, firstItem] = [numberOption(options, 'seed', 0), numberOption(options, 'first_item', 0)];
   const items = namesIn(options['items'], batch);
   return Array.from({ length: batch }, (_, item) => {
@@ -41,11 +47,14 @@ export function sampledSequences(
         return data.subarray(at, at + classes);
       });
     const [verbRows, nounRows] = [rowsOf(verb, verbs), rowsOf(noun, nouns)];
-    const sequences = Array.from({ length: count }, (_, sequence) =>
-      verbRows.map((row, step) =>
-        action(row, nounRows[step]!, pairs, sequence === 0 ? undefined : { random, temperature }),
-      ),
-    );
+    const sequences = Array.from({ length: count }, (_, sequence) => {
+      const actions: Pair[] = [];
+      const drawn = sequence === 0 ? undefined : { random, temperature };
+      for (const [step, row] of verbRows.entries()) {
+        actions.push(action(afterOthers(row, actions, repeats), nounRows[step]!, pairs, drawn)); // as many rows of nouns
+      }
+      return actions;
+    });
     const numbers = {
       verb: sequences.map((actions) => actions.map(([one]) => one)),
       noun: sequences.map((actions) => actions.map(([, one]) => one)),
@@ -68,6 +77,14 @@ function namesIn(value: JsonValue | undefined, items: number): readonly string[]
   const isNames = Array.isArray(value) && value.every((name): name is string => typeof name === 'string');
   if (!isNames || value.length !== items) throw refused('items', `${items} names`, value);
   return value;
+}
+
+/** The logits of a step after the actions before it. */
+function afterOthers(row: Float32Array, before: readonly Pair[], repeats: readonly number[]): Float32Array {
+  const own = Float32Array.from(row);
+  const looked = Math.min(before.length, repeats.length);
+  for (let gap = 1; gap <= looked; gap++) own[before[before.length - gap]![0]]! += Math.log(repeats[gap - 1]!);
+  return own;
 }
 
 /** The likeliest action, or a drawn one. */
@@ -105,6 +122,13 @@ function pairsIn(value: JsonValue | undefined, verbs: number, nouns: number): re
   if (!isPairs(value, verbs, nouns)) {
     throw refused('pairs', `pairs of a verb below ${verbs} and a noun below ${nouns}`, value);
   }
+  return value;
+}
+
+function repeatsIn(value: JsonValue | undefined): readonly number[] {
+  if (value === undefined || value === null) return [];
+  const isFactors = Array.isArray(value) && value.every((one): one is number => typeof one === 'number' && one > 0);
+  if (!isFactors || value.length > 1000) throw refused('verb_repeats', 'up to 1000 numbers above 0', value);
   return value;
 }
 

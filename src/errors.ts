@@ -26,7 +26,8 @@ export const errorCodes = {
   'input.not_a_file': 'the path is something else than a file or folder',
   'input.not_a_video': 'ffmpeg recognises no media in the file',
   'input.truncated': 'the file ends before the data it announces',
-  'input.too_short': 'the video has fewer frames than one window and the tail rule is `drop`',
+  'input.too_short':
+    'the video has fewer frames than one window and the tail rule is `drop`, or it ends before a time that `--at` names',
   'input.format': 'the file is not in the form its reader knows',
   'decode.no_video_stream': 'the file has no video stream, or not the one asked for',
   'decode.no_frames': 'the video stream has no decodable frame',

@@ -4,7 +4,7 @@ import { sizeOf, tensor } from '../src/tensor.js';
 
 const sha = 'a'.repeat(64);
 
-/** A feature file as `extract --at` leaves it: windows of 57 frames that end with the given frames, at 30 a second. */
+/** A feature file as `extract --at` leaves it: windows of 57 frames that end with the given frames, at 30 a second unless said. */
 export interface WrittenWindows {
   /** Last frame of each window. */
   readonly lasts: readonly number[];
@@ -14,6 +14,10 @@ export interface WrittenWindows {
   readonly of?: TimeBase;
   /** `name@digest`, of twelve digits at least. */
   readonly model?: string;
+  /** Frames a second. */
+  readonly rate?: number;
+  /** `name@version` */
+  readonly preset?: string;
   readonly picture?: { readonly width: number; readonly height: number };
 }
 
@@ -21,7 +25,7 @@ export interface WrittenWindows {
 export async function writeWindows(
   folder: string,
   name: string,
-  { lasts, row, value, of = { kind: 'file' }, model = `m@${sha}`, picture }: WrittenWindows,
+  { lasts, row, value, of = { kind: 'file' }, model = `m@${sha}`, rate = 30, preset = 'p@1', picture }: WrittenWindows,
 ): Promise<string> {
   const array = join(folder, `${name}.npy`);
   const target = { type: 'npy', array, times: join(folder, `${name}.times.csv`), meta: `${array}.meta.json` } as const;
@@ -35,7 +39,7 @@ export async function writeWindows(
       input: { name: `${name}.mp4`, bytes: 5, identity: `ends:${sha}` },
       ...{ stream: 0, startOffset: 0, frames: { claimed: null, decoded: 900 }, decodeErrors: 0, warnings: [] },
       ...(picture && { picture }),
-      ...{ clock: null, of, preset: 'p@1', pixels: 'exact' as const },
+      ...{ clock: null, of, preset, pixels: 'exact' as const },
       model: { name: modelName, digest: digest.padEnd(64, '0') },
       ...{ output: 'tokens', precision: 'fp32' as const, provider: 'cpu' },
       versions: { program: '0', runtime: '0', ffmpeg: '0' },
@@ -43,7 +47,7 @@ export async function writeWindows(
     },
     lasts.map((last, index) => {
       const firstFrame = Math.max(0, last - 56);
-      return { index, firstFrame, lastFrame: last, start: firstFrame / 30, end: (last + 1) / 30 };
+      return { index, firstFrame, lastFrame: last, start: firstFrame / rate, end: (last + 1) / rate };
     }),
   );
   return array;

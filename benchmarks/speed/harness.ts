@@ -59,6 +59,8 @@ export interface BenchContext {
   readonly paths: readonly string[];
   /** Model folder or name in place of the seeded one. */
   readonly model?: string;
+  /** Folders or names of heads in place of the embedded ones. */
+  readonly heads?: readonly string[];
   readonly device: string;
   readonly threads?: number;
   /** Where made clips and models are kept. */

@@ -3,6 +3,7 @@ import { encode } from './encode.js';
 import { evaluate } from './evaluate.js';
 import { graph } from './graph.js';
 import type { SpeedBenchmark } from './harness.js';
+import { heads } from './heads.js';
 import { memory } from './memory.js';
 import { nms } from './nms.js';
 import { pipeline } from './pipeline.js';
@@ -24,4 +25,5 @@ export const speedBenchmarks: readonly SpeedBenchmark[] = [
   synth,
   training,
   nms,
+  heads,
 ];

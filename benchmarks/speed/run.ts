@@ -15,6 +15,8 @@ export interface BenchOptions {
   readonly paths?: readonly string[];
   /** Name or folder, in place of the seeded ViT-B. */
   readonly model?: string;
+  /** Names or folders of heads, in place of the embedded ones. */
+  readonly heads?: readonly string[];
   /** `cpu` where absent: the promises are about it. */
   readonly device?: string;
   readonly threads?: number;

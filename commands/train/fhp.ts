@@ -1,7 +1,6 @@
 import { Flags } from '@oclif/core';
 import { BaseCommand } from '../../src/cli/base-command.js';
 import { loadChallenge } from '../../src/cli/challenge-flags.js';
-import type { Column } from '../../src/cli/output.js';
 import { numberFlag, withConfig } from '../../src/cli/train-flags.js';
 import { trainHandsCommand, trainHandsDescription } from '../../src/cli/train-hands-command.js';
 import { trainHeadFlags } from '../../src/cli/train-head-command.js';
@@ -30,11 +29,9 @@ export default class TrainFhp extends BaseCommand {
     const { flags } = await this.parse(TrainFhp, await withConfig(this.argv, TrainFhp));
     const { handMethod } = await import('../../heads/hand-method.js');
     using progress = await this.progress(flags);
-    const shell = {
-      writer: (columns: readonly Column[]) => this.writer(flags, columns),
-      signal: this.signal,
-      progress,
-    };
-    await trainHandsCommand(flags, shell, { method: handMethod, challenge: await loadChallenge('fhp') });
+    await trainHandsCommand(flags, this.shell(flags, progress), {
+      method: handMethod,
+      challenge: await loadChallenge('fhp'),
+    });
   }
 }

@@ -1,7 +1,6 @@
 import { Flags } from '@oclif/core';
 import { BaseCommand } from '../../src/cli/base-command.js';
 import { loadChallenge } from '../../src/cli/challenge-flags.js';
-import type { Column } from '../../src/cli/output.js';
 import { trainFlags, withConfig } from '../../src/cli/train-flags.js';
 import { officialScores, runFolderText, trainHeadCommand, trainHeadFlags } from '../../src/cli/train-head-command.js';
 
@@ -39,13 +38,8 @@ export default class TrainMq extends BaseCommand {
     const { prepareMoments } = await import('../../src/pipeline/train-moments.js');
     const challenge = await loadChallenge('mq');
     using progress = await this.progress(flags);
-    const shell = {
-      writer: (columns: readonly Column[]) => this.writer(flags, columns),
-      signal: this.signal,
-      progress,
-    };
     const { labels } = flags;
-    await trainHeadCommand(flags, shell, {
+    await trainHeadCommand(flags, this.shell(flags, progress), {
       rate: 1e-3,
       weightDecay: 0.05,
       prepare: (options) =>

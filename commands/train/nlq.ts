@@ -1,6 +1,5 @@
 import { BaseCommand } from '../../src/cli/base-command.js';
 import { loadChallenge } from '../../src/cli/challenge-flags.js';
-import type { Column } from '../../src/cli/output.js';
 import { withConfig } from '../../src/cli/train-flags.js';
 import { officialScores, runFolderText, trainHeadCommand, trainHeadFlags } from '../../src/cli/train-head-command.js';
 
@@ -32,12 +31,7 @@ export default class TrainNlq extends BaseCommand {
     const { prepareQueries } = await import('../../src/pipeline/train-queries.js');
     const challenge = await loadChallenge('nlq');
     using progress = await this.progress(flags);
-    const shell = {
-      writer: (columns: readonly Column[]) => this.writer(flags, columns),
-      signal: this.signal,
-      progress,
-    };
-    await trainHeadCommand(flags, shell, {
+    await trainHeadCommand(flags, this.shell(flags, progress), {
       rate: 1e-3,
       weightDecay: 0.01,
       prepare: (options) =>

@@ -1,6 +1,5 @@
 import { BaseCommand } from '../../src/cli/base-command.js';
 import { loadChallenge } from '../../src/cli/challenge-flags.js';
-import type { Column } from '../../src/cli/output.js';
 import { withConfig } from '../../src/cli/train-flags.js';
 import { trainHeadFlags } from '../../src/cli/train-head-command.js';
 import { trainStateCommand, trainStateDescription } from '../../src/cli/train-state-command.js';
@@ -18,12 +17,7 @@ export default class TrainOscc extends BaseCommand {
     const { flags } = await this.parse(TrainOscc, await withConfig(this.argv, TrainOscc));
     const { stateMethod } = await import('../../heads/state-method.js');
     using progress = await this.progress(flags);
-    const shell = {
-      writer: (columns: readonly Column[]) => this.writer(flags, columns),
-      signal: this.signal,
-      progress,
-    };
-    await trainStateCommand('oscc', flags, shell, {
+    await trainStateCommand('oscc', flags, this.shell(flags, progress), {
       method: stateMethod,
       challenges: { pnr: await loadChallenge('pnr'), oscc: await loadChallenge('oscc') },
     });

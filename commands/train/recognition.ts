@@ -1,5 +1,5 @@
 import { Flags } from '@oclif/core';
-import { BaseCommand } from '../../src/cli/base-command.js';
+import { BaseCommand, type Shell } from '../../src/cli/base-command.js';
 import {
   fineTuneFlags,
   gradientColumns,
@@ -8,14 +8,12 @@ import {
   type FineTuneValues,
 } from '../../src/cli/fine-tune-flags.js';
 import { given } from '../../src/cli/flags.js';
-import type { Column } from '../../src/cli/output.js';
 import { stepColumns, trainFlags, withConfig } from '../../src/cli/train-flags.js';
 import {
   runFolderText,
   trainHeadCommand,
   trainHeadFlags,
   type TrainHeadFlags,
-  type TrainShell,
 } from '../../src/cli/train-head-command.js';
 import { printChecks, stepSink, tellEnd } from '../../src/cli/train-output.js';
 
@@ -69,19 +67,14 @@ export default class TrainRecognition extends BaseCommand {
   async run(): Promise<void> {
     const { flags } = await this.parse(TrainRecognition, await withConfig(this.argv, TrainRecognition));
     using progress = await this.progress(flags);
-    const shell = {
-      writer: (columns: readonly Column[]) => this.writer(flags, columns),
-      signal: this.signal,
-      progress,
-    };
     const { features, head, labels, rows } = flags;
     if (features === undefined) {
-      await fineTune(flags, shell);
+      await fineTune(flags, this.shell(flags, progress));
       return;
     }
     const { headOf } = await import('../../heads/index.js');
     const { prepareRecognition, solveRecognition } = await import('../../src/pipeline/train-recognition.js');
-    await trainHeadCommand({ ...flags, features }, shell, {
+    await trainHeadCommand({ ...flags, features }, this.shell(flags, progress), {
       rate: rates[head],
       weightDecay: 0.05,
       prepare: (options) =>
@@ -99,7 +92,7 @@ export default class TrainRecognition extends BaseCommand {
 
 async function fineTune(
   flags: FineTuneValues & Pick<TrainHeadFlags, 'threads' | 'deterministic' | 'grad-check' | 'verbose'>,
-  { writer, signal, progress }: TrainShell,
+  { writer, signal, progress }: Shell,
 ): Promise<void> {
   const { headOf } = await import('../../heads/index.js');
   const { checkFineTuning, fineTuneRecognition } = await import('../../src/pipeline/fine-tune.js');

@@ -3,7 +3,6 @@ import { boxFlags } from '../../src/cli/anticipate-objects.js';
 import { BaseCommand } from '../../src/cli/base-command.js';
 import { loadChallenge } from '../../src/cli/challenge-flags.js';
 import { given } from '../../src/cli/flags.js';
-import type { Column } from '../../src/cli/output.js';
 import { withConfig } from '../../src/cli/train-flags.js';
 import { officialScores, runFolderText, trainHeadCommand, trainHeadFlags } from '../../src/cli/train-head-command.js';
 import { parseFrameSize } from '../../src/cli/train-hands-command.js';
@@ -14,7 +13,7 @@ export default class TrainSta extends BaseCommand {
   static override description = [
     'The head is `sta-roi`: it looks at given boxes, at the tokens under each and at the whole picture, and says of each whether it is touched next, its noun, the verb and the time to contact.',
     'Frames come from fho_sta_train.json and fho_sta_val.json of Ego4D (Tabletop writes the same). Candidate boxes of both splits: --boxes (several files if need be) or --detector, a head of `train scod --gt fho_sta_train.json`; in training the annotated boxes are added, and all edges move a little. A box stands for the annotated one that it overlaps by half at least.',
-    'Features are tokens (`extract --pool tokens --at annotations --task sta`), found in the folder by the uid of the video, else of the clip: a window that ends at the frame, or up to a second before it, never one that sees more.',
+    'Features are tokens (`extract --pool tokens --at annotations --task sta`), found in the folder by the uid of the clip, else of the video: a window that ends at the frame, or up to a second before it, never one that sees more.',
     'After each epoch the official evaluator scores --val: Top-5 mAP of noun, verb and time (overall), of noun, noun_verb and noun_ttc. overall chooses the best checkpoint, or what --early-stop names.',
     runFolderText('anticipate'),
   ].join('\n\n');
@@ -39,12 +38,7 @@ export default class TrainSta extends BaseCommand {
     const challenge = await loadChallenge('sta');
     const frameSize = parseFrameSize(flags['frame-size']);
     using progress = await this.progress(flags);
-    const shell = {
-      writer: (columns: readonly Column[]) => this.writer(flags, columns),
-      signal: this.signal,
-      progress,
-    };
-    await trainHeadCommand(flags, shell, {
+    await trainHeadCommand(flags, this.shell(flags, progress), {
       rate: 2e-3,
       weightDecay: 0.05,
       prepare: (options) =>

@@ -3,9 +3,11 @@ import { Flags } from '@oclif/core';
 import { EgolensError } from '../errors.js';
 import type { ActionWindow } from '../pipeline/action-windows.js';
 import { parseTime } from '../time.js';
+import type { Parsed, Shell } from './base-command.js';
 import { given } from './flags.js';
-import { isRecordFormat, column, type Column, type OutputRecord } from './output.js';
-import { runTask, type TaskFlags, type TaskShell, type TaskUse } from './task-command.js';
+import type { Column, OutputRecord } from './output.js';
+import { runTask, type TaskFlags, type TaskUse } from './task-command.js';
+import { columnsOf } from './task-output.js';
 import { numberFlag } from './train-flags.js';
 
 /** Flags of this mode alone. */
@@ -28,19 +30,14 @@ export const anticipateActionsFlags = {
 };
 
 /** `anticipateActionsFlags` and what else the mode reads, as oclif parsed them. */
-export type AnticipateActionsFlags = TaskFlags & {
-  readonly at?: string | undefined;
-  readonly sequences?: number | undefined;
-  readonly seed?: number | undefined;
-  readonly temperature?: number | undefined;
-  readonly 'input-actions'?: number | undefined;
-};
+export type AnticipateActionsFlags = TaskFlags &
+  Parsed<typeof anticipateActionsFlags> & { readonly at?: string | undefined };
 
 /** Records of the next actions; gives the exit code. */
 export async function anticipateActions(
   argv: readonly string[],
   flags: AnticipateActionsFlags,
-  shell: TaskShell,
+  shell: Shell,
 ): Promise<number> {
   const { ltaMethod } = await import('../../heads/lta-method.js');
   const { rowsOfHead } = await import('../pipeline/placed-clips.js');
@@ -60,8 +57,8 @@ export async function anticipateActions(
       ltaMethod.feeds([rows], { rows: rowsOfHead(config, family), width: rows.shape[1] ?? 0 }),
     record: (prediction, _, window) => actionRecord(prediction, window),
     columns: (format) => [
-      ...columns,
-      ...(isRecordFormat(format) && format !== 'table' ? [column('verb'), column('noun')] : [next]),
+      ...columnsOf('input', 'id', 'time'),
+      ...(format === 'table' ? [next] : columnsOf('verb', 'noun')),
     ],
     clips: (document, set, options) => queries.clips(document, set, { ...options, selection }),
   };
@@ -81,7 +78,6 @@ function checkFlags(flags: AnticipateActionsFlags): void {
 
 /** Actions that a table shows. */
 const shownActions = 4;
-const columns: readonly Column[] = [column('input'), column('id'), column('time', 'right')];
 
 /** The first actions of the likeliest sequence. */
 const next: Column = {

@@ -8,9 +8,10 @@ import type { BoxSource, InteractionQuery } from '../pipeline/interaction-task.j
 import type { Stretch } from '../pipeline/predict.js';
 import { tensor } from '../tensor.js';
 import type { JsonDocument, Progress } from '../types.js';
+import type { Parsed, Shell } from './base-command.js';
 import { given } from './flags.js';
-import { column, type Column } from './output.js';
-import { runTask, type TaskFlags, type TaskShell, type TaskUse } from './task-command.js';
+import { runTask, type TaskFlags, type TaskUse } from './task-command.js';
+import { columnsOf } from './task-output.js';
 import { parseFrameSize } from './train-hands-command.js';
 import { numberFlag } from './train-flags.js';
 import { anchorsOf } from './video-flags.js';
@@ -46,14 +47,8 @@ export const anticipateObjectsFlags = {
 };
 
 /** `anticipateObjectsFlags` and what else the mode reads, as oclif parsed them. */
-export type AnticipateObjectsFlags = TaskFlags & {
-  readonly at?: string | undefined;
-  readonly every?: string | undefined;
-  readonly boxes?: readonly string[] | undefined;
-  readonly detector?: string | undefined;
-  readonly 'frame-size'?: string | undefined;
-  readonly 'max-ttc'?: number | undefined;
-};
+export type AnticipateObjectsFlags = TaskFlags &
+  Parsed<typeof anticipateObjectsFlags> & { readonly at?: string | undefined };
 
 /** A frame, and the file that it is asked about. */
 interface Query {
@@ -65,7 +60,7 @@ interface Query {
 export async function anticipateObjects(
   argv: readonly string[],
   flags: AnticipateObjectsFlags,
-  shell: TaskShell,
+  shell: Shell,
 ): Promise<number> {
   const { headOf } = await import('../../heads/index.js');
   const { interactionFeeds, takesBoxes } = await import('../../heads/interaction-feeds.js');
@@ -107,7 +102,7 @@ export async function anticipateObjects(
     },
     record: (prediction, { file }, { asked }) =>
       task.interactionRecord(prediction, { id: asked.ask?.id ?? null, frame: task.frameOf(asked, file) }),
-    columns: () => columns,
+    columns: () => columnsOf('input', 'id', 'frame', 'box', 'verb', 'noun', 'time_to_contact', 'score'),
     async clips(document, set, options) {
       for (const kind of ['noun', 'verb'] as const) {
         const own = categories[kind];
@@ -145,7 +140,7 @@ function tellBoxes(source: Extract<BoxSource, { file: unknown }>, document: Json
 async function openSource(
   flags: AnticipateObjectsFlags,
   { id, info }: HeadFolder,
-  { signal }: TaskShell,
+  { signal }: Shell,
 ): Promise<BoxSource> {
   if (flags.boxes !== undefined) {
     const { readCandidateBoxes } = await import('../pipeline/candidate-boxes.js');
@@ -189,8 +184,3 @@ function ownTimes(flags: AnticipateObjectsFlags): TaskUse<Query>['at'] {
   }
   return asked;
 }
-
-const columns: readonly Column[] = [
-  ...[column('input'), column('id'), column('frame', 'right'), column('box')],
-  ...[column('verb'), column('noun'), column('time_to_contact', 'right'), column('score', 'right')],
-];

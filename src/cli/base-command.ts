@@ -30,6 +30,19 @@ export class Interruption extends EgolensError {
   }
 }
 
+/** What a command lends to the function that does its work. */
+export interface Shell {
+  readonly format: OutputFormat;
+  /** Was a form asked for by a flag? It counts before the ending of an output file. */
+  readonly asksForm: boolean;
+  readonly signal: AbortSignal;
+  readonly progress: Progress;
+  /** Records on standard output, in the form that was asked for. */
+  readonly writer: (columns: readonly Column[]) => RecordWriter;
+  /** One failed input on standard error. */
+  readonly logError: (record: ErrorRecord) => void;
+}
+
 /**
  * What all commands share: output formats, verbosity, progress, signals. A command parses its flags, makes one call into
  * src/pipeline, and prints what comes back.
@@ -97,6 +110,17 @@ export abstract class BaseCommand extends Command {
     return format ?? (json ? 'json' : ndjson ? 'ndjson' : process.stdout.isTTY ? 'table' : 'ndjson');
   }
 
+  protected shell(flags: CommonFlags, progress: Progress): Shell {
+    return {
+      format: this.formatOf(flags),
+      asksForm: flags.format !== undefined || flags.json || flags.ndjson,
+      signal: this.signal,
+      progress,
+      writer: (columns) => this.writer(flags, columns),
+      logError: (record) => this.logError(record),
+    };
+  }
+
   protected async progress(flags: CommonFlags): Promise<Progress & Disposable> {
     this.#logFormat = flags['log-format'];
     const verbosity: Verbosity = flags.quiet ? 'quiet' : flags.verbose ? this.#loudness() : 'normal';
@@ -145,6 +169,9 @@ export abstract class BaseCommand extends Command {
 }
 
 export type CommonFlags = Interfaces.InferredFlags<typeof BaseCommand.baseFlags>;
+
+/** A set of flags as oclif parses it. */
+export type Parsed<F> = Omit<Interfaces.InferredFlags<F>, 'json'>;
 
 /** Exit code of work over many inputs: 0, 3 when some failed, 4 when none could be done. */
 export function batchExitCode(done: number, failed: number): number {

@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core';
+import { Args, Flags } from '@oclif/core';
 import { EgolensError } from '../errors.js';
 import { ego4dSplits, ego4dTasks, type Ego4dSplit, type Ego4dTask } from '../ego4d/annotated-videos.js';
 import type { Ego4dSelection } from '../pipeline/ego4d-inputs.js';
@@ -31,6 +31,14 @@ export function given<T extends object>(values: T): { [K in keyof T]?: Exclude<T
     [K in keyof T]?: Exclude<T[K], undefined>; // entries that are undefined were just removed
   };
 }
+
+/** The list itself; it goes with `strict = false`. */
+export const inputArgs = {
+  path: Args.string({
+    ignoreStdin: true,
+    description: 'videos, folders, "patterns", @LIST, - for a list on standard input, video:- for one video there',
+  }),
+};
 
 /** Which videos: the flags of every command that takes a list of inputs. */
 export const inputFlags = {

@@ -2,9 +2,10 @@
 import { Flags } from '@oclif/core';
 import { handAsks } from '../ego4d/asked-frames.js';
 import type { HandQuery } from '../pipeline/hand-task.js';
+import type { Parsed, Shell } from './base-command.js';
 import { given } from './flags.js';
-import { column } from './output.js';
-import { runTask, type TaskFlags, type TaskShell, type TaskUse } from './task-command.js';
+import { runTask, type TaskFlags, type TaskUse } from './task-command.js';
+import { columnsOf } from './task-output.js';
 import { parseFrameSize } from './train-hands-command.js';
 import { anchorsOf } from './video-flags.js';
 
@@ -32,15 +33,10 @@ export const handsFlags = {
 };
 
 /** `handsFlags` as oclif parsed them. */
-export interface HandsFlags extends TaskFlags {
-  readonly at?: string | undefined;
-  readonly every?: string | undefined;
-  readonly space: 'pixels' | 'normalized';
-  readonly 'frame-size'?: string | undefined;
-}
+export type HandsFlags = TaskFlags & Parsed<typeof handsFlags>;
 
 /** Records of hands for videos, features or the clips of a split; gives the exit code. */
-export async function handsCommand(argv: readonly string[], flags: HandsFlags, shell: TaskShell): Promise<number> {
+export async function handsCommand(argv: readonly string[], flags: HandsFlags, shell: Shell): Promise<number> {
   const task = await import('../pipeline/hand-task.js');
   const { openHead } = await import('../pipeline/recognize-head.js');
   const { headOf } = await import('../../heads/index.js');
@@ -63,14 +59,7 @@ export async function handsCommand(argv: readonly string[], flags: HandsFlags, s
     rowsFor: ({ rows }) => rows,
     feeds: task.handFeeds,
     record: (prediction, _, query) => task.handRecord(prediction, query, { isShares, space }),
-    columns: () => [
-      column('input'),
-      column('id'),
-      column('time', 'right'),
-      column('frame', 'right'),
-      column('points'),
-      column('visible'),
-    ],
+    columns: () => columnsOf('input', 'id', 'time', 'frame', 'points', 'visible'),
     clips: (document, set, options) => queries.clips(document, set, options),
   };
   return await runTask(argv, flags, use, shell);

@@ -4,8 +4,9 @@ import { EgolensError } from '../errors.js';
 import type { OwnFrames, PlacedChange } from '../pipeline/own-frames.js';
 import type { ObjectQuery } from '../pipeline/object-task.js';
 import { parseTime } from '../time.js';
-import { column } from './output.js';
-import { runTask, type TaskFlags, type TaskShell, type TaskUse } from './task-command.js';
+import type { Parsed, Shell } from './base-command.js';
+import { runTask, type TaskFlags, type TaskUse } from './task-command.js';
+import { columnsOf } from './task-output.js';
 import { parseFrameSize } from './train-hands-command.js';
 import { anchorsOf } from './video-flags.js';
 
@@ -40,14 +41,7 @@ export const objectFlags = {
 };
 
 /** `objectFlags` as oclif parsed them. */
-export interface ObjectFlags extends TaskFlags {
-  readonly at?: string | undefined;
-  readonly every?: string | undefined;
-  readonly pre?: string | undefined;
-  readonly pnr?: string | undefined;
-  readonly post?: string | undefined;
-  readonly 'frame-size'?: string | undefined;
-}
+export type ObjectFlags = TaskFlags & Parsed<typeof objectFlags>;
 
 /** @throws EgolensError usage.conflict for flags of objects in another mode */
 export function refuseObjectFlags(flags: ObjectFlags, mode: string): void {
@@ -57,7 +51,7 @@ export function refuseObjectFlags(flags: ObjectFlags, mode: string): void {
 }
 
 /** Records of objects for videos, features or the frames of a split; gives the exit code. */
-export async function objectsCommand(argv: readonly string[], flags: ObjectFlags, shell: TaskShell): Promise<number> {
+export async function objectsCommand(argv: readonly string[], flags: ObjectFlags, shell: Shell): Promise<number> {
   const { asksOfFrames, objectFeeds, ObjectQueries, objectRecord, objectSchema } =
     await import('../pipeline/object-task.js');
   const { unitSize } = await import('../pipeline/detector.js');
@@ -82,7 +76,7 @@ export async function objectsCommand(argv: readonly string[], flags: ObjectFlags
     rowsFor: ({ rows }) => rows,
     feeds: objectFeeds,
     record: (prediction, _, query) => objectRecord(prediction, query),
-    columns: () => [column('input'), column('id'), column('frame', 'right'), column('box'), column('score', 'right')],
+    columns: () => columnsOf('input', 'id', 'frame', 'box', 'score'),
     clips: (document, set, options) => queries.clips(document, set, options),
   };
   return await runTask(argv, flags, use, shell);

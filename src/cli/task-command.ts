@@ -3,24 +3,16 @@ import { Flags } from '@oclif/core';
 import type { Ego4dTask } from '../ego4d/annotated-videos.js';
 import type { FrameAsk } from '../ego4d/asked-frames.js';
 import { EgolensError, exitCodes } from '../errors.js';
-import { pathExists, writeFileAtomic } from '../files.js';
 import type { HeadTask } from '../models/head.js';
 import type { AnchorRequest } from '../pipeline/anchors.js';
 import type { ClipOptions } from '../pipeline/clip-sequences.js';
 import type { Ego4dSelection } from '../pipeline/ego4d-inputs.js';
 import type { InputItem } from '../pipeline/inputs.js';
-import type {
-  PredictedStretch,
-  PredictionRecord,
-  PredictionRun,
-  PredictionTask,
-  Stretch,
-} from '../pipeline/predict.js';
+import type { PredictionRun, PredictionTask, Stretch } from '../pipeline/predict.js';
 import type { FeatureSet } from '../pipeline/recognize-head.js';
 import type { ErrorRecord } from '../pipeline/records.js';
-import { cueText, type Cue } from '../report/subtitles.js';
-import type { JsonDocument, Progress } from '../types.js';
-import { batchExitCode, type OutputFormat } from './base-command.js';
+import type { JsonDocument } from '../types.js';
+import { batchExitCode, type Parsed, type Shell } from './base-command.js';
 import {
   deviceFlags,
   ego4dFlags,
@@ -31,12 +23,11 @@ import {
   inputOptions,
   parseDuration,
 } from './flags.js';
-import { formatOfPath, isCueFormat } from './label-output.js';
-import { isRecordFormat, RecordWriter, type Column } from './output.js';
+import { outputOf, sinkFor, type RecordLook } from './task-output.js';
 import { runFlags, samplingFlags, spanOf } from './video-flags.js';
 
 /** A task on the command line. */
-export interface TaskUse<Query = undefined> extends PredictionTask<Query> {
+export interface TaskUse<Query = undefined> extends PredictionTask<Query>, RecordLook {
   readonly task: HeadTask & Ego4dTask;
   /** Task that its heads are marked with, where one head serves two; default `task`. */
   readonly headTask?: HeadTask;
@@ -46,9 +37,6 @@ export interface TaskUse<Query = undefined> extends PredictionTask<Query> {
   readonly at?: AnchorRequest;
   /** The frames that an annotation file asks about: windows of Ego4D end there. Absent: they lie as the head's recipe says. */
   asks?(document: JsonDocument): readonly FrameAsk[];
-  columns(format: OutputFormat): readonly Column[];
-  /** A record as something to be seen in a player; absent: the task has no spans. */
-  cue?(record: PredictionRecord): Cue;
   /** The clips of an annotation file that have features. */
   clips(
     document: JsonDocument,
@@ -62,8 +50,8 @@ export interface TaskUse<Query = undefined> extends PredictionTask<Query> {
   }>;
 }
 
-/** Flags of every task command. */
-export function taskFlags(task: Ego4dTask) {
+/** Flags of every task command. `tasks`: those of Ego4D that it does, one a mode. */
+export function taskFlags(...tasks: readonly Ego4dTask[]) {
   const { batch, jobs, timeout, errors } = runFlags;
   const { stream, start, end } = samplingFlags;
   return {
@@ -74,7 +62,7 @@ export function taskFlags(task: Ego4dTask) {
     }),
     head: Flags.string({
       helpValue: 'NAME|DIR',
-      summary: `A head folder, as \`train ${task}\` or \`models import\` write it; default: the embedded one, which knows Tabletop only.`,
+      summary: `A head folder, as ${tasks.map((task) => `\`train ${task}\``).join(', ')} or \`models import\` write it; default: the embedded one, which knows Tabletop only.`,
     }),
     features: Flags.string({ helpValue: 'DIR', summary: 'Features that `extract` wrote; no video is decoded.' }),
     clips: Flags.string({
@@ -96,8 +84,8 @@ export function taskFlags(task: Ego4dTask) {
     ...inputFlags,
     ...ego4dFlags,
     task: Flags.option({
-      options: [task] as const,
-      summary: `The task whose annotation files name the clips: ${task}, as there is no other here.`,
+      options: tasks,
+      summary: `The task whose annotation files name the clips: ${tasks.length === 1 ? tasks.join() : 'that of the mode'}, as there is no other here.`,
       helpGroup: 'EGO4D',
     })(),
     split: Flags.option({
@@ -115,50 +103,15 @@ export function taskFlags(task: Ego4dTask) {
   };
 }
 
-type InputFlags = Parameters<typeof inputOptions>[0] & Parameters<typeof spanOf>[0];
-
 /** `taskFlags` as oclif parsed them. */
-export type TaskFlags = InputFlags & {
-  readonly output?: string | undefined;
-  readonly head?: string | undefined;
-  readonly features?: string | undefined;
-  readonly clips?: string | undefined;
-  readonly model?: string | undefined;
-  readonly labels?: string | undefined;
-  readonly top?: number | undefined;
-  readonly 'min-score'?: string | undefined;
-  readonly 'force-features': boolean;
-  readonly clock?: 'ego4d-grid' | 'ego4d-nlq' | undefined;
-  readonly force: boolean;
-  readonly stream: string;
-  readonly batch?: number | undefined;
-  readonly jobs: number;
-  readonly timeout?: string | undefined;
-  readonly errors?: string | undefined;
-  readonly 'on-error': 'skip' | 'stop';
-  readonly 'decode-errors': string;
-  readonly 'strict-decode': boolean;
-  readonly 'stall-timeout': string;
-  readonly device: string;
-  readonly threads?: number | undefined;
-};
-
-/** What a command lends to the run. */
-export interface TaskShell {
-  readonly format: OutputFormat;
-  /** Was a form asked for by a flag? It counts before the ending of the output. */
-  readonly asksForm: boolean;
-  readonly signal: AbortSignal;
-  readonly progress: Progress;
-  logError(record: ErrorRecord): void;
-}
+export type TaskFlags = Parsed<ReturnType<typeof taskFlags>>;
 
 /** Records of a task for videos, features or the clips of a split; gives the exit code. */
 export async function runTask<Query>(
   argv: readonly string[],
   flags: TaskFlags,
   use: TaskUse<Query>,
-  shell: TaskShell,
+  shell: Shell,
 ): Promise<number> {
   const { openHead } = await import('../pipeline/recognize-head.js');
   const { headOf } = await import('../../heads/index.js');
@@ -188,7 +141,7 @@ export async function runTask<Query>(
     shell.logError(error);
     await files.error(error);
   }
-  const sink = output.cues === undefined ? recordSink(output, use) : cueSink(output.cues, output, use);
+  const sink = sinkFor(output, use);
   let [done, count] = [0, 0];
   for await (const one of predict(asked.stretches, use, run)) {
     await sink.add(one);
@@ -326,75 +279,4 @@ async function compute(
       progress,
     },
   );
-}
-
-/** Where records go. */
-interface Output {
-  /** Absent: standard output. */
-  readonly path?: string;
-  readonly format: OutputFormat;
-  /** The form, where it is one of cues. */
-  readonly cues?: Parameters<typeof cueText>[0];
-}
-
-async function outputOf<Query>(flags: TaskFlags, use: TaskUse<Query>, shell: TaskShell): Promise<Output> {
-  const path = flags.output === '-' ? undefined : flags.output;
-  const format = path === undefined || shell.asksForm ? shell.format : (formatOfPath(path) ?? 'ndjson');
-  if (isCueFormat(format) && use.cue === undefined) {
-    throw new EgolensError('usage.conflict', `--format ${format} is for spans; ${use.task} has none`);
-  }
-  if (path !== undefined && !flags.force && (await pathExists(path))) {
-    throw new EgolensError('output.exists', `\`${path}\`: exists already`, { try: '`--force` replaces it' });
-  }
-  return { ...(path !== undefined && { path }), format, ...(isCueFormat(format) && { cues: format }) };
-}
-
-interface Sink {
-  add(found: PredictedStretch): Promise<void>;
-  end(): Promise<void>;
-}
-
-/** Records: to standard output as they come, into a file when all are there. */
-function recordSink<Query>({ path, format }: Output, use: TaskUse<Query>): Sink {
-  if (!isRecordFormat(format)) throw new EgolensError('internal.bug', `${format} holds no records`);
-  const pieces: string[] = [];
-  const stream = path === undefined ? process.stdout : { write: (text: string) => pieces.push(text) };
-  const writer = new RecordWriter(stream, format, use.columns(format));
-  return {
-    async add({ records }) {
-      for (const record of records) await writer.write(record);
-    },
-    async end() {
-      await writer.end();
-      if (path !== undefined) await writeFileAtomic(path, pieces.join(''));
-    },
-  };
-}
-
-/** Cues hold one video: a second one is refused before anything is written. */
-function cueSink<Query>(format: Parameters<typeof cueText>[0], { path }: Output, use: TaskUse<Query>): Sink {
-  let first: PredictedStretch | undefined;
-  return {
-    add(found) {
-      if (first !== undefined) {
-        throw new EgolensError('usage.conflict', `--format ${format} holds one video or clip, found more`, {
-          try: 'one video at a time, or `--format ndjson`',
-        });
-      }
-      first = found;
-      return Promise.resolve();
-    },
-    async end() {
-      if (first === undefined) return;
-      const { cueVideo } = await import('../pipeline/predict.js');
-      const cues = first.records.map((record) => use.cue!(record)); // asked before the run
-      const text = cueText(
-        format,
-        cues.sort((a, b) => a.start - b.start),
-        cueVideo(first.stretch),
-      );
-      if (path === undefined) process.stdout.write(text);
-      else await writeFileAtomic(path, text);
-    },
-  };
 }

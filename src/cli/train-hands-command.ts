@@ -1,16 +1,11 @@
 /** What `train fhp` does: its help, and the run behind it. */
 import { EgolensError } from '../errors.js';
 import type { FrameSize } from '../pipeline/frame-sizes.js';
-import { handMetrics, type HandMethod, type HandScores } from '../pipeline/train-hands.js';
+import { handMetrics, type HandMethod } from '../pipeline/train-hands.js';
 import type { Challenge } from '../types.js';
+import type { Shell } from './base-command.js';
 import { given, parsePictureSize } from './flags.js';
-import {
-  officialScores,
-  runFolderText,
-  trainHeadCommand,
-  type TrainHeadFlags,
-  type TrainShell,
-} from './train-head-command.js';
+import { officialScores, runFolderText, trainHeadCommand, type TrainHeadFlags } from './train-head-command.js';
 
 export const trainHandsDescription = [
   'The head is `hands`: it looks at the tokens of one window, the one that ends at the frame before pre_45, and says where both hands will be at five key frames: pre_45, pre_30, pre_15, pre_frame and the contact. Beside that it says whether each hand will be in view.',
@@ -31,7 +26,7 @@ export interface TrainHandsFlags extends TrainHeadFlags {
 /** Trains, and tells it. */
 export async function trainHandsCommand(
   flags: TrainHandsFlags,
-  shell: TrainShell,
+  shell: Shell,
   { method, challenge }: { readonly method: HandMethod; readonly challenge: Challenge },
 ): Promise<void> {
   const { prepareHands } = await import('../pipeline/train-hands.js');
@@ -49,7 +44,7 @@ export async function trainHandsCommand(
         score: (truth, records) => {
           const names = Object.fromEntries(official.map((name) => [name, name]));
           const found = officialScores(challenge, truth, records, names) as Record<(typeof official)[number], number>; // as asked for
-          return { [mean]: (found.left_mean_disp + found.right_mean_disp) / 2, ...found } as HandScores; // all of them
+          return { [mean]: (found.left_mean_disp + found.right_mean_disp) / 2, ...found };
         },
       }),
   });

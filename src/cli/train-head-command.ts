@@ -2,10 +2,10 @@
 import { Flags } from '@oclif/core';
 import { Float } from '../json.js';
 import type { HeadTraining, HeadTrainingOptions, TrainedHead } from '../pipeline/train-head.js';
-import type { Challenge, JsonDocument, Progress } from '../types.js';
+import type { Challenge, JsonDocument } from '../types.js';
+import type { CommonFlags, Parsed, Shell } from './base-command.js';
 import { gradCheckFlag, gradientColumns } from './fine-tune-flags.js';
 import { deviceFlags, given } from './flags.js';
-import type { Column, RecordWriter } from './output.js';
 import { endOf, parseResume, stepColumns, trainFlags } from './train-flags.js';
 import { printChecks, stepSink, tellEnd } from './train-output.js';
 
@@ -46,47 +46,13 @@ export function trainHeadFlags(what: string) {
 export const runFolderText = (command: string): string =>
   `The run folder holds config.json, log.ndjson, checkpoints, learning-curve.svg and the result in final/, which \`${command} --head\` takes. The same command goes on with an interrupted run. On standard output one record an epoch, with -v one a step.`;
 
-/** `trainHeadFlags` as oclif parsed them. */
-export interface TrainHeadFlags {
-  readonly features: string;
-  readonly gt: string;
-  readonly val: string;
-  readonly output: string;
-  readonly 'skip-missing': boolean;
-  readonly 'force-features': boolean;
-  readonly name?: string | undefined;
-  readonly epochs?: number | undefined;
-  readonly lr?: number | undefined;
-  readonly batch?: number | undefined;
-  readonly accumulate?: number | undefined;
-  readonly 'weight-decay'?: number | undefined;
-  readonly warmup?: number | undefined;
-  readonly average?: number | undefined;
-  readonly seed?: number | undefined;
-  readonly resume?: string | undefined;
-  readonly 'early-stop'?: string | undefined;
-  readonly patience?: number | undefined;
-  readonly 'max-time'?: string | undefined;
-  readonly deterministic: boolean;
-  readonly 'grad-check': boolean;
-  readonly clock?: 'ego4d-grid' | 'ego4d-nlq' | undefined;
-  readonly array?: string | undefined;
-  readonly device: string;
-  readonly threads?: number | undefined;
-  readonly verbose: boolean;
-}
-
-/** What a command lends to the run. */
-export interface TrainShell {
-  readonly writer: (columns: readonly Column[]) => RecordWriter;
-  readonly signal: AbortSignal;
-  readonly progress: Progress;
-}
+/** `trainHeadFlags` as oclif parsed them, and how loud to be. */
+export type TrainHeadFlags = Parsed<ReturnType<typeof trainHeadFlags>> & Pick<CommonFlags, 'verbose'>;
 
 /** Trains the head of a task, and tells it. */
 export async function trainHeadCommand<Task extends HeadTraining>(
   flags: TrainHeadFlags,
-  { writer, signal, progress }: TrainShell,
+  { writer, signal, progress }: Pick<Shell, 'writer' | 'signal' | 'progress'>,
   task: {
     /** Where the user says nothing. */
     readonly rate: number;

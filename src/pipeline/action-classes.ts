@@ -45,6 +45,28 @@ export function pairsOf(clips: readonly ActionClip[]): (readonly [verb: number, 
   return [...pairs.values()].sort(([verb, noun], [otherVerb, otherNoun]) => verb - otherVerb || noun - otherNoun);
 }
 
+/**
+ * How much likelier than by chance (1) a verb is 1, 2, ... `most` actions after itself. Few clips say little: five actions by chance are
+ * counted with each distance, so that no factor is 0.
+ */
+export function verbRepeats(clips: readonly ActionClip[], most: number): number[] {
+  const sequences = clips.map(({ actions }) => actions.flatMap(({ labels }) => labels?.verb.label ?? []));
+  const counts = new Map<number, number>();
+  for (const verb of sequences.flat()) counts.set(verb, (counts.get(verb) ?? 0) + 1);
+  const total = sequences.flat().length;
+  const chance = [...counts.values()].reduce((sum, count) => sum + (count / total) ** 2, 0);
+  return Array.from({ length: most }, (_, i) => {
+    const gap = i + 1;
+    const places = sequences.reduce((sum, { length }) => sum + Math.max(0, length - gap), 0);
+    const same = sequences.reduce(
+      (sum, verbs) => sum + verbs.filter((v, at) => at >= gap && verbs[at - gap] === v).length,
+      0,
+    );
+    const factor = total === 0 ? 1 : (same + 5 * chance) / ((places + 5) * chance);
+    return Math.max(0.001, Math.round(factor * 1000) / 1000);
+  });
+}
+
 function labelled(clips: readonly ActionClip[]): ClipLabels[] {
   return clips.flatMap(({ actions }) => actions.flatMap(({ labels }) => labels ?? []));
 }

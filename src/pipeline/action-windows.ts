@@ -30,7 +30,7 @@ export interface ActionSelection {
 }
 
 /**
- * The asks of an annotation file that have features: those of their video, else of their clip.
+ * The asks of an annotation file that have features: those of their clip, else of their video.
  *
  * @throws EgolensError as `actionClips` and `placedFiles`; data.clock for features without a grid
  */

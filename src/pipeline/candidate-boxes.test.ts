@@ -1,6 +1,9 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { parseJson } from '../json-reader.js';
-import { boxName, candidateBoxesOf, mostBoxes } from './candidate-boxes.js';
+import { boxName, candidateBoxesOf, mostBoxes, readCandidateBoxes } from './candidate-boxes.js';
 
 const boxesIn = (value: unknown, name = 'boxes.json') => candidateBoxesOf([parseJson(name, JSON.stringify(value))]);
 const size = [100, 50] as const;
@@ -78,6 +81,7 @@ test.each([
   ['a text', 'boxes', 'expected an object'],
   ['a record without an id', [{ box: [1, 2, 3, 4] }], '/0/id: expected an id, found none'],
   ['no box', [{ id: 'a' }], '/0/box: expected four numbers'],
+  ['a box of three numbers', { a: [{ box: [1, 2, 3] }] }, 'expected four numbers [x1, y1, x2, y2]'],
   ['a box of texts', { a: [{ box: ['1', 2, 3, 4] }] }, '/a/0/box (line 1): expected four numbers'],
   ['a noun of half', { a: [{ box: [1, 2, 3, 4], noun_category_id: 0.5 }] }, 'expected a whole number, found 0.5'],
   [
@@ -89,6 +93,17 @@ test.each([
   ['nothing', {}, 'expected boxes of at least one frame, found none'],
 ])('%s is refused with its place', (_, value, message) => {
   expect(() => boxesIn(value)).toThrow(message);
+});
+
+test('JSON that nests without end is an error of its file', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'egolens-boxes-'));
+  try {
+    const path = join(folder, 'deep.json');
+    await writeFile(path, '['.repeat(200_000));
+    await expect(readCandidateBoxes([path])).rejects.toThrow('deep.json');
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 });
 
 test('names that objects have by nature are ids like others', () => {

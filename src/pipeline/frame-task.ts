@@ -2,6 +2,7 @@
 import type { FrameAsk } from '../ego4d/asked-frames.js';
 import type { JsonDocument, Seconds } from '../types.js';
 import { frameFiles, secondsIn, type FrameOptions } from './frame-windows.js';
+import { PlacedQueries } from './placed-clips.js';
 import type { Stretch } from './predict.js';
 import type { FeatureSet } from './recognize-head.js';
 
@@ -18,7 +19,7 @@ export interface FrameQuery<Ask extends FrameAsk> {
 /** What such a head is asked of the files of a run. */
 export class FrameQueries<Ask extends FrameAsk> {
   readonly #asksOf: (document: JsonDocument) => readonly Ask[];
-  readonly #queries = new Map<Stretch, readonly FrameQuery<Ask>[]>();
+  readonly #queries = new PlacedQueries<FrameQuery<Ask>>();
 
   constructor(asksOf: (document: JsonDocument) => readonly Ask[]) {
     this.#asksOf = asksOf;
@@ -27,37 +28,23 @@ export class FrameQueries<Ask extends FrameAsk> {
   /** Files with asks of an annotation file, and the ids of asks without features. */
   async clips(
     document: JsonDocument,
-    { index, inputs }: FeatureSet,
+    set: FeatureSet,
     options: FrameOptions,
   ): Promise<{ readonly stretches: readonly Stretch[]; readonly missing: readonly string[] }> {
-    const { files, missing } = await frameFiles(this.#asksOf(document), document, index, options);
-    const stretches = files.map(({ path, file, of, places }): Stretch => {
-      const start = file.times[0]!.start; // a row at least
-      const end = file.times.reduce((last, row) => Math.max(last, row.end), start);
-      const stretch: Stretch = {
-        id: of.kind === 'file' ? path : of.uid,
-        input: inputs?.get(path)?.input ?? path,
-        of,
-        clipUid: of.kind === 'clip' ? of.uid : null,
-        path,
-        file,
-        rows: [0, file.rows],
-        offset: start,
-        duration: end - start,
-        bounds: [start, end],
-      };
-      this.#queries.set(
-        stretch,
-        places.map(({ ask, rows }) => ({ ask, rows, time: secondsIn(ask.times[0], of)! })), // it has a row, so it has a time
-      );
-      return stretch;
-    });
-    return { stretches, missing };
+    const { files, missing } = await frameFiles(this.#asksOf(document), document, set.index, options);
+    const placed = files.map(({ places, ...file }) => ({
+      ...file,
+      clips: places.map(({ ask, rows }) => {
+        const time = secondsIn(ask.times[0], file.of)!; // it has a row, so it has a time
+        return { clip: ask, window: { ask, rows, time } };
+      }),
+    }));
+    return { stretches: this.#queries.stretches(placed, set), missing };
   }
 
   /** The asks about a file; of an own video the last frame of each of its windows. */
   of(stretch: Stretch): readonly FrameQuery<Ask>[] {
     const { file } = stretch;
-    return this.#queries.get(stretch) ?? file.times.map(({ end }, row) => ({ ask: null, time: end, rows: [row] }));
+    return this.#queries.of(stretch) ?? file.times.map(({ end }, row) => ({ ask: null, time: end, rows: [row] }));
   }
 }

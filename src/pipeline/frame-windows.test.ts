@@ -5,9 +5,11 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { writeWindows, type WrittenWindows } from '../../test/token-features.js';
 import type { FrameAsk } from '../ego4d/asked-frames.js';
 import { parseJson } from '../json-reader.js';
+import { rational } from '../time.js';
+import { anchorSample } from '../video/anchored-windows.js';
 import { indexFeatures } from './feature-index.js';
 import { FrameQueries } from './frame-task.js';
-import { frameFiles, rowAt, tokenGridOf, type FrameOptions } from './frame-windows.js';
+import { frameFiles, rowAt, spareOf, tokenGridOf, type FrameOptions } from './frame-windows.js';
 import { wholeStretches } from './predict.js';
 
 let folder: string;
@@ -117,8 +119,92 @@ test('windows far before their frames are told once', async () => {
 
 test('a time that nobody knows has no window', () => {
   const times = [{ index: 0, firstFrame: 0, lastFrame: 9, start: 0, end: 1 }];
-  expect(rowAt({ form: { clock: undefined } as never, times }, null)).toBeUndefined();
-  expect(rowAt({ form: { clock: undefined } as never, times }, 1.5)).toEqual({ row: 0, lag: 0.5 });
+  expect(rowAt(times, null, 0.01)).toBeUndefined();
+  expect(rowAt(times, 1.5, 0.01)).toEqual({ row: 0, lag: 0.5 });
+});
+
+/** The preset of the windows that tests write: 8 frames, 8 apart. */
+const preset = 'nano-8x8@1';
+const rowsFor = async (frames: readonly number[], more: Partial<WrittenWindows>): Promise<unknown[]> => {
+  await write('v', more);
+  const { files } = await found(frames.map((frame) => ask(String(frame), frame)));
+  return files.flatMap(({ places }) => places.map(({ ask: { id }, rows: [row] }) => [Number(id), row]));
+};
+
+test.each([15, 30, 60])(
+  'at %i samples a second the window of a frame is the one that `extract --at` made for it',
+  async (rate) => {
+    const frames = [120, 121, 122, 155];
+    const lasts = frames.map((frame) => anchorSample((frame + 0.5) / 30, rational(rate)));
+    const distinct = [...new Set(lasts)];
+    expect(await rowsFor(frames, { lasts: distinct, rate, preset })).toEqual(
+      frames.map((frame, i) => [frame, distinct.indexOf(lasts[i]!)]),
+    );
+  },
+);
+
+test.each([15, 30, 60])(
+  'at %i samples a second no window shows the frame after the one that is asked about',
+  async (rate) => {
+    // The first sample of which is frame 121.
+    const last = Math.ceil((121 / 30) * rate);
+    const rows = { lasts: [last - 1, last], rate };
+    expect(await rowsFor([120], { ...rows, preset })).toEqual([[120, 0]]);
+    expect(await rowsFor([120], { ...rows, lasts: [last], preset })).toEqual([]);
+    expect(await rowsFor([120], { ...rows, lasts: [last] })).toEqual([]);
+  },
+);
+
+test('a rate that the windows contradict is none', () => {
+  const file = (named: string | undefined, times: readonly (readonly [start: number, end: number])[], clock?: object) =>
+    ({ form: { preset: named, clock }, times: times.map(([start, end]) => ({ start, end })) }) as never;
+  const windows = [
+    [60, 117],
+    [61, 118],
+  ].map(([start, end]) => [start! / 30, end! / 30] as const); // two numbers each
+  const least = 1 / 30;
+  expect(spareOf(file(preset, windows))).toBeCloseTo(1.001 * least, 9);
+  expect(spareOf(file(preset, [[0, 40 / 30]]))).toBeCloseTo(1.001 * least, 9);
+  expect(spareOf(file(preset, windows, { rate: rational(15) }))).toBeCloseTo(1.001 / 15, 9);
+  // `clip-frame`: one frame a second.
+  for (const named of [undefined, 'mine@1', 'nano-8x8@99', 'clip-frame@1']) {
+    expect(spareOf(file(named, [...windows, [0, 1]]))).toBeCloseTo(0.999 * least, 9);
+  }
+  // `--window`: twice as long.
+  expect(
+    spareOf(
+      file(
+        preset,
+        [
+          [60, 174],
+          [61, 175],
+        ].map(([start, end]) => [start! / 30, end! / 30]),
+      ),
+    ),
+  ).toBeCloseTo(0.999 * least, 9);
+});
+
+test('clips of one video have a file each, though all of them go by the uid of the video too', async () => {
+  const of = { kind: 'video', uid: 'v' } as const;
+  const [one, two] = [await write('c', { of }), await write('d', { of, lasts: [150] })];
+  const index = new Map([
+    ['c', [one]],
+    ['d', [two]],
+    ['v', [one, two]],
+  ]);
+  const asks = [ask('a', 90), ask('b', 150, { clipUid: 'd' })];
+  const { files, missing } = await frameFiles(asks, document, index);
+  expect(missing).toEqual([]);
+  expect(files.map(({ path, of: base, places }) => [path, base, places.map(({ rows }) => rows)])).toEqual([
+    [one, of, [[1]]],
+    [two, of, [[0]]],
+  ]);
+});
+
+test('the file of the clip comes before that of the video', async () => {
+  await write('v');
+  const own = await write('c', { of: { kind: 'clip', uid: 'c' } });
+  expect((await found([ask('a', 120)])).files).toMatchObject([{ path: own, places: [{ rows: [1] }] }]);
 });
 
 test('the token grid is that of the encoder, and other numbers of tokens are refused', async () => {

@@ -1,18 +1,17 @@
 /** Windows of tokens that end at frames that are asked about: which file, which row. For the tracks of hands and objects. */
 import type { FrameAsk, FrameTime } from '../ego4d/asked-frames.js';
 import { EgolensError } from '../errors.js';
-import type { ReadOptions, TimeBase } from '../features/store.js';
-import { sha256 } from '../files.js';
+import type { TimeBase } from '../features/store.js';
 import { findModel } from '../hub/cache.js';
-import { canonicalText } from '../json.js';
 import { openModelFolder } from '../models/folder.js';
 import type { Grid } from '../models/positions.js';
-import { rationalNumber } from '../time.js';
-import type { JsonDocument, Progress, Seconds } from '../types.js';
-import { onePath } from './clip-sequences.js';
+import { readPreset } from '../models/presets.js';
+import { rationalNumber, windowExtent } from '../time.js';
+import type { JsonDocument, Preset, RowTime, Seconds } from '../types.js';
 import type { FeatureIndex } from './feature-index.js';
-import { sequenceFile, type RowKind, type SequenceFile } from './feature-rows.js';
-import { checkForm, type FeatureForm } from './segment-features.js';
+import type { SequenceFile } from './feature-rows.js';
+import { placedFiles, type PlacedFiles, type PlacedOptions } from './placed-clips.js';
+import type { FeatureForm } from './segment-features.js';
 
 /** An ask and the rows of its frames, in the order of `times`. */
 export interface FramePlace<Ask extends FrameAsk> {
@@ -28,28 +27,12 @@ export interface FrameFile<Ask extends FrameAsk> {
   readonly places: readonly FramePlace<Ask>[];
 }
 
-export interface FrameFiles<Ask extends FrameAsk> {
-  /** Of the first file, or the form that was asked for; undefined where no ask has features. */
-  readonly form: FeatureForm | undefined;
-  /** Tokens of a row; 0 where there is none, and for rows that are vectors. */
-  readonly tokens: number;
+export interface FrameFiles<Ask extends FrameAsk> extends Omit<PlacedFiles<Ask, never>, 'files'> {
   readonly files: readonly FrameFile<Ask>[];
-  /** Ids of asks without features. */
-  readonly missing: readonly string[];
-  /** Tells whether the same rows would be read again. */
-  readonly digest: string;
 }
 
-export interface FrameOptions {
-  /** What the rows of the files are; default tokens. */
-  readonly kind?: RowKind;
-  readonly like?: FeatureForm;
-  readonly mixed?: boolean;
-  readonly only?: (ask: { readonly clipUid: string; readonly videoUid: string }) => boolean;
-  readonly reading?: ReadOptions;
-  readonly signal?: AbortSignal;
-  readonly progress?: Progress;
-}
+/** What the rows are: tokens, where nothing else is said. */
+export type FrameOptions = PlacedOptions;
 
 /** A window may end so long before the frame that is asked about. */
 const mostLag: Seconds = 1;
@@ -58,74 +41,51 @@ const toldLag: Seconds = 0.1;
 
 /**
  * The asks of an annotation file that have features: a window that ends at their frame or shortly before it, never one that sees more. Files go by the
- * uid of the video, else of the clip.
+ * uid of the clip, else of the video.
  *
- * @throws EgolensError as `sequenceFile`; data.invalid for names that several feature files have; data.shape, data.clock, usage.conflict
- *   where a file has another form than the first
+ * @throws EgolensError as `placedFiles`
  */
 export async function frameFiles<Ask extends FrameAsk>(
   asks: readonly Ask[],
   document: JsonDocument,
   index: FeatureIndex,
-  { kind = 'tokens', like, mixed, only, reading, signal, progress }: FrameOptions = {},
+  options: FrameOptions = {},
 ): Promise<FrameFiles<Ask>> {
-  const byPath = new Map<string, { file: SequenceFile; of: TimeBase; places: FramePlace<Ask>[] }>();
-  const missing: string[] = [];
-  let [form, lags] = [like, 0];
-  let tokens: { readonly count: number; readonly path: string } | undefined;
-  const wanted = asks.filter(({ clipUid, videoUid }) => only?.({ clipUid: clipUid ?? videoUid, videoUid }) ?? true);
-  const bar = progress?.start(`features for ${document.name}`, wanted.length);
-  try {
-    for (const ask of wanted) {
-      signal?.throwIfAborted();
-      bar?.advance(1);
-      const name = [ask.videoUid, ask.clipUid].find((uid) => uid !== null && index.has(uid)) ?? null;
-      if (name === null) {
-        missing.push(ask.id);
-        continue;
-      }
-      const path = onePath(name, index, document);
-      let known = byPath.get(path);
-      if (known === undefined) {
-        const file = await sequenceFile(path, reading, kind);
-        checkForm(file.form, (form ??= file.form), mixed);
-        const count = file.tokens ?? 0;
-        tokens ??= { count, path };
-        if (count !== tokens.count) {
-          throw new EgolensError(
-            'data.shape',
-            `\`${path}\`: rows of ${count} tokens; \`${tokens.path}\` has ${tokens.count}`,
-            { input: path, try: 'features of one model' },
-          );
-        }
-        // A file of a clip may say that its seconds are those of the video.
-        const isVideo = name === ask.videoUid || file.meta?.of.kind === 'video';
-        known = { file, of: { kind: isVideo ? 'video' : 'clip', uid: isVideo ? ask.videoUid : name }, places: [] };
-        byPath.set(path, known);
-      }
-      const { file, of, places } = known;
-      const found = ask.times.map((time) => rowAt(file, secondsIn(time, of)));
-      if (found.some((one) => one === undefined)) {
-        missing.push(ask.id);
-        continue;
-      }
-      lags += found[0]!.lag; // there is a first time
-      places.push({ ask, rows: found.map((one) => one!.row) as unknown as FramePlace<Ask>['rows'] }); // as many as times, all there
-    }
-  } finally {
-    bar?.stop();
-  }
-  const files = [...byPath].flatMap(([path, known]) => (known.places.length > 0 ? [{ path, ...known }] : []));
-  const placed = files.reduce((sum, { places }) => sum + places.length, 0);
+  const spares = new Map<SequenceFile, Seconds>();
+  let [placed, lags] = [0, 0];
+  const windowOf = (
+    { times }: Ask,
+    file: SequenceFile,
+    of: TimeBase,
+  ): { rows: FramePlace<Ask>['rows'] } | undefined => {
+    const spare = spares.get(file) ?? spareOf(file);
+    spares.set(file, spare);
+    const [first, ...others] = times.map((time) => rowAt(file.times, secondsIn(time, of), spare));
+    if (first === undefined) return undefined;
+    const rows = others.flatMap((one) => (one === undefined ? [] : [one.row]));
+    if (rows.length < others.length) return undefined;
+    placed++;
+    lags += first.lag;
+    return { rows: [first.row, ...rows] };
+  };
+  const { files, ...found } = await placedFiles(
+    document,
+    index,
+    { clips: asks, windowOf },
+    { kind: 'tokens', ...options },
+  );
   if (placed > 0 && lags / placed > toldLag) {
-    progress?.note(
+    options.progress?.note(
       `${document.name}: the windows end ${(lags / placed).toFixed(2)} s before the asked frames on average; \`extract --at annotations\` makes windows that end at them`,
     );
   }
-  const sources = files.map(({ file: { meta, rows: count }, places }) => {
-    return [count, meta?.key ?? null, meta?.array.sha256 ?? null, places.map(({ ask, rows }) => [ask.id, ...rows])];
-  });
-  return { form, tokens: tokens?.count ?? 0, files, missing, digest: sha256(canonicalText(sources)) };
+  return {
+    ...found,
+    files: files.map(({ clips, ...file }) => ({
+      ...file,
+      places: clips.map(({ clip: ask, window: { rows } }) => ({ ask, rows })),
+    })),
+  };
 }
 
 /** A time in the seconds of a file; null where it is not known. */
@@ -137,22 +97,64 @@ export function secondsIn(time: FrameTime, of: TimeBase): Seconds | null {
  * The window that ends at the frame of a time, else the last one before it.
  *
  * @param time the middle of a frame
+ * @param spare a window may end so much later, as `spareOf` says
  */
 export function rowAt(
-  { form, times }: Pick<SequenceFile, 'form' | 'times'>,
+  times: readonly RowTime[],
   time: Seconds | null,
+  spare: Seconds,
 ): { readonly row: number; readonly lag: Seconds } | undefined {
   if (time === null) return undefined;
-  const rate = form.clock?.rate;
-  // A window that ends at the frame ends half a frame after its middle. Windows without a grid say no rate: half a frame of 15 a second.
-  const after = (rate === undefined || rate === 'source' ? 1 / 30 : 0.5 / rationalNumber(rate)) + 1e-6;
   let best: number | undefined;
   times.forEach(({ end }, row) => {
-    if (end <= time + after && (best === undefined || end > times[best]!.end)) best = row;
+    if (end <= time + spare && (best === undefined || end > times[best]!.end)) best = row;
   });
   if (best === undefined) return undefined;
   const lag = Math.max(0, time - times[best]!.end);
   return lag <= mostLag ? { row: best, lag } : undefined;
+}
+
+/** Share of a sample that times may be off by. */
+const rounding = 1e-3;
+/** Between the frames of a canonical video of Ego4D. */
+const usualStep: Seconds = 1 / 30;
+
+/**
+ * How much later than a time a window may end whose last sample is on display by then: a sample, for a window ends when its last sample does
+ * (`anchorSample`). Where nothing tells how long that is, less than a frame.
+ */
+export function spareOf(file: Pick<SequenceFile, 'form' | 'times'>): Seconds {
+  const step = stepOf(file);
+  return step === undefined ? usualStep * (1 - rounding) : step * (1 + rounding);
+}
+
+/** Seconds between samples: as the clock says, else as the preset does. Flags change its rate and its windows, so the times have to agree with it. */
+function stepOf({ form: { clock, preset }, times }: Pick<SequenceFile, 'form' | 'times'>): Seconds | undefined {
+  if (clock !== undefined && clock.rate !== 'source') return 1 / rationalNumber(clock.rate);
+  const sampling = preset === undefined ? undefined : knownPreset(preset)?.sampling;
+  if (sampling === undefined) return undefined;
+  const extent = windowExtent(sampling);
+  const longest = times.reduce((most, { start, end }) => Math.max(most, end - start), 0);
+  // Windows that begin before the video are shorter: they do not tell how long one is.
+  const isCut = times.every(({ start }) => start <= 0);
+  const isOnGrid = (step: Seconds): boolean =>
+    times.every(({ end }) => Math.abs(end / step - Math.round(end / step)) < rounding);
+  const own = sampling.rate === 'source' ? undefined : 1 / rationalNumber(sampling.rate);
+  if (own !== undefined && isOnGrid(own)) {
+    const samples = longest / own;
+    if (Math.abs(samples - extent) < rounding || (isCut && samples < extent)) return own;
+  }
+  const found = longest / extent;
+  return !isCut && isOnGrid(found) ? found : undefined;
+}
+
+/** A preset that comes with the program. Those of one's own, and of other versions, are not known by their names. */
+function knownPreset(nameAndVersion: string): Preset | undefined {
+  try {
+    return readPreset(nameAndVersion);
+  } catch {
+    return undefined;
+  }
 }
 
 /**

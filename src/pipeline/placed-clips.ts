@@ -8,7 +8,7 @@ import { rationalNumber } from '../time.js';
 import type { JsonDocument, Progress, Seconds, Tensor } from '../types.js';
 import { gridClock, onePath } from './clip-sequences.js';
 import type { FeatureIndex } from './feature-index.js';
-import { sequenceFile, type SequenceFile } from './feature-rows.js';
+import { sequenceFile, type RowKind, type SequenceFile } from './feature-rows.js';
 import type { Stretch } from './predict.js';
 import type { FeatureSet } from './recognize-head.js';
 import { checkForm, type FeatureForm } from './segment-features.js';
@@ -25,12 +25,15 @@ export interface PlacedFile<Clip, Window> {
   readonly path: string;
   readonly file: SequenceFile;
   readonly of: TimeBase;
+  /** One at least. */
   readonly clips: readonly { readonly clip: Clip; readonly window: Window }[];
 }
 
 export interface PlacedFiles<Clip, Window> {
   /** Of the first file, or the form that was asked for; undefined where nothing has features. */
   readonly form: FeatureForm | undefined;
+  /** Tokens of a row; 0 where there is no file, and for rows that are vectors. */
+  readonly tokens: number;
   readonly files: readonly PlacedFile<Clip, Window>[];
   /** Ids of what has no features, or lies outside of them. */
   readonly missing: readonly string[];
@@ -41,6 +44,8 @@ export interface PlacedFiles<Clip, Window> {
 }
 
 export interface PlacedOptions {
+  /** What the rows of the files are; default vectors. */
+  readonly kind?: RowKind;
   readonly like?: FeatureForm;
   readonly mixed?: boolean;
   readonly only?: (clip: { readonly clipUid: string; readonly videoUid: string }) => boolean;
@@ -55,13 +60,14 @@ export interface RowWindow {
 }
 
 /**
- * The feature files of what an annotation file asks about: those of the video, else of the clip of some minutes.
+ * The feature files of what an annotation file asks about: those of the clip of some minutes, else of the video. Several clips of one video may
+ * have a file each.
  *
  * @param windowOf the rows that are looked at; undefined where the file has none of them
  * @throws EgolensError as `sequenceFile` and `windowOf`; data.invalid for names that several feature files have; data.shape, data.clock,
- *   usage.conflict where a file has another form than the first
+ *   usage.conflict where a file has another form than the first, or rows of another number of tokens
  */
-export async function placedFiles<Clip extends Placed, Window extends RowWindow>(
+export async function placedFiles<Clip extends Placed, Window extends { readonly rows: readonly number[] }>(
   document: JsonDocument,
   index: FeatureIndex,
   {
@@ -71,7 +77,7 @@ export async function placedFiles<Clip extends Placed, Window extends RowWindow>
     readonly clips: readonly Clip[];
     readonly windowOf: (clip: Clip, file: SequenceFile, of: TimeBase) => Window | undefined;
   },
-  { like, mixed, only, reading, signal, progress }: PlacedOptions = {},
+  { kind = 'vectors', like, mixed, only, reading, signal, progress }: PlacedOptions = {},
 ): Promise<PlacedFiles<Clip, Window>> {
   const asked = all.filter(({ clipUid, videoUid }) => only?.({ clipUid: clipUid ?? videoUid, videoUid }) ?? true);
   const byPath = new Map<
@@ -81,12 +87,13 @@ export async function placedFiles<Clip extends Placed, Window extends RowWindow>
   const missing: string[] = [];
   const outside: string[] = [];
   let form = like;
+  let tokens: { readonly count: number; readonly path: string } | undefined;
   const bar = progress?.start(`features for ${document.name}`, asked.length);
   try {
     for (const clip of asked) {
       signal?.throwIfAborted();
       bar?.advance(1);
-      const name = [clip.videoUid, clip.clipUid].find((uid) => uid !== null && index.has(uid)) ?? null;
+      const name = [clip.clipUid, clip.videoUid].find((uid) => uid !== null && index.has(uid)) ?? null;
       if (name === null) {
         missing.push(clip.id);
         continue;
@@ -94,8 +101,17 @@ export async function placedFiles<Clip extends Placed, Window extends RowWindow>
       const path = onePath(name, index, document);
       let known = byPath.get(path);
       if (known === undefined) {
-        const file = await sequenceFile(path, reading);
+        const file = await sequenceFile(path, reading, kind);
         checkForm(file.form, (form ??= file.form), mixed);
+        const count = file.tokens ?? 0;
+        tokens ??= { count, path };
+        if (count !== tokens.count) {
+          throw new EgolensError(
+            'data.shape',
+            `\`${path}\`: rows of ${count} tokens; \`${tokens.path}\` has ${tokens.count}`,
+            { input: path, try: 'features of one model' },
+          );
+        }
         // A file of a clip may say that its seconds are those of the video.
         const isVideo = name === clip.videoUid || file.meta?.of.kind === 'video';
         known = { file, of: { kind: isVideo ? 'video' : 'clip', uid: isVideo ? clip.videoUid : name }, clips: [] };
@@ -110,12 +126,12 @@ export async function placedFiles<Clip extends Placed, Window extends RowWindow>
   } finally {
     bar?.stop();
   }
-  const files = [...byPath].map(([path, known]) => ({ path, ...known }));
+  const files = [...byPath].flatMap(([path, known]) => (known.clips.length > 0 ? [{ path, ...known }] : []));
   const sources = files.map(({ file: { meta, rows: count }, clips }) => {
     const windows = clips.map(({ clip, window }) => [clip.id, ...window.rows]);
     return [count, meta?.key ?? null, meta?.array.sha256 ?? null, windows];
   });
-  return { form, files, missing, outside, digest: sha256(canonicalText(sources)) };
+  return { form, tokens: tokens?.count ?? 0, files, missing, outside, digest: sha256(canonicalText(sources)) };
 }
 
 /** Rows of a file that lie on its grid: the middle of the first, and what lies between them. */
@@ -141,8 +157,7 @@ export class PlacedQueries<Window> {
 
   /** The files in which something lies, as stretches. */
   stretches(files: readonly PlacedFile<unknown, Window>[], { inputs }: FeatureSet): readonly Stretch[] {
-    return files.flatMap(({ path, file, of, clips }): Stretch[] => {
-      if (clips.length === 0) return [];
+    return files.map(({ path, file, of, clips }) => {
       const start = file.times[0]!.start; // a row at least
       const end = file.times.reduce((last, row) => Math.max(last, row.end), start);
       const stretch: Stretch = {
@@ -161,7 +176,7 @@ export class PlacedQueries<Window> {
         stretch,
         clips.map(({ window }) => window),
       );
-      return [stretch];
+      return stretch;
     });
   }
 

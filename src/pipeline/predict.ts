@@ -155,9 +155,18 @@ async function rowReader<Query>(
   };
 }
 
-async function predictOne<Query>(
-  { stretch, rows, query }: { readonly stretch: Stretch; readonly rows: Tensor<'float32'>; readonly query: Query },
-  task: PredictionTask<Query>,
+/** One run of an open head: inputs out of rows, and what its outputs mean. */
+export async function predictOne<Query>(
+  {
+    stretch,
+    rows,
+    query,
+  }: {
+    readonly stretch: Pick<Stretch, 'file' | 'duration'>;
+    readonly rows: Tensor<'float32'>;
+    readonly query: Query;
+  },
+  task: Pick<PredictionTask<Query>, 'feeds' | 'options' | 'optionsFor'>,
   {
     session,
     labels,
@@ -165,7 +174,7 @@ async function predictOne<Query>(
   }: {
     readonly session: Session;
     readonly labels: Readonly<Record<string, readonly string[]>>;
-    readonly run: PredictionRun;
+    readonly run: Pick<PredictionRun, 'folder' | 'head'>;
   },
 ): Promise<readonly HeadPrediction[]> {
   const outputs = await session.run(await task.feeds(head, rows, query), Object.keys(head.outputs));
@@ -193,8 +202,12 @@ function recordOf(own: TaskRecord, stretch: Stretch, schema: string, { id }: Hea
   };
 }
 
-/** Names of classes by kind: those given, else the head's, else numbers. */
-async function classNames({ folder, head, labels }: PredictionRun): Promise<Record<string, readonly string[]>> {
+/** Names of classes by kind: those given, else the head's, else numbers. @throws EgolensError data.shape for a list of another length */
+export async function classNames({
+  folder,
+  head,
+  labels,
+}: Pick<PredictionRun, 'folder' | 'head' | 'labels'>): Promise<Record<string, readonly string[]>> {
   const names: Record<string, readonly string[]> = {};
   for (const { kind, count } of head.kinds) {
     // Heads of verbs and nouns take a taxonomy, which holds both lists.

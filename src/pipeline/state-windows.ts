@@ -32,7 +32,7 @@ export type StateFiles = PlacedFiles<StateClip, StateWindow>;
 export type StateOptions = PlacedOptions;
 
 /**
- * The clips of an annotation file that have features: those of their video, else of the clip of some minutes that they were cut from.
+ * The clips of an annotation file that have features: those of the clip of some minutes that they were cut from, else of their video.
  *
  * @throws EgolensError as `stateClips` and `placedFiles`; data.clock for features without a grid
  */

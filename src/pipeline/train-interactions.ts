@@ -1,54 +1,39 @@
 /** `train sta`: a head for coming interactions over cached tokens and candidate boxes, scored by the official evaluator on the way. */
-import { interactionAsks, type InteractionAsk } from '../ego4d/asked-frames.js';
-import { EgolensError } from '../errors.js';
 import { sha256File } from '../files.js';
 import type { BoxCorners, CandidateBox } from '../models/forecasts.js';
 import type { Head } from '../models/head.js';
 import type { Random } from '../random.js';
-import { sizeOf, tensor } from '../tensor.js';
 import { sampleRandom } from '../train/order.js';
 import type { TrainingData } from '../train/trainer.js';
 import type { FeatureClock, JsonDocument, Tensor } from '../types.js';
-import { readCandidateBoxes } from './candidate-boxes.js';
-import { readDocument } from './documents.js';
-import { openDetector, type DetectorOptions } from './detector.js';
-import { indexFeatures, type FeatureIndex } from './feature-index.js';
-import { readRowsAt } from './feature-rows.js';
+import { indexFeatures } from './feature-index.js';
 import { FrameSizes, type FrameSize } from './frame-sizes.js';
-import { frameFiles, tokenGridOf, type FrameFile } from './frame-windows.js';
+import { tokenGridOf } from './frame-windows.js';
 import {
-  candidates,
-  categoriesOf,
+  classesIn,
+  interactionItems,
+  mapsOfItems,
+  openBoxSource,
+  readInteractions,
+  type CandidatePicture,
+  type InteractionClasses,
+  type InteractionItem,
+  type InteractionSplitOptions,
+  type KnownInteraction,
+  type MapOf,
+} from './interaction-splits.js';
+import {
   checkCategories,
   checkSource,
   interactionRecord,
   interactionSchema,
   usualTop,
-  type BoxSource,
   type Categories,
   type CategoryKind,
 } from './interaction-task.js';
-import { keptTensors } from './kept-tensors.js';
 import type { LabelList } from './label-lists.js';
-import { formOfClips } from './missing-clips.js';
 import type { TaskRecord } from './predict.js';
-import type { FeatureForm } from './segment-features.js';
 import { usualBatch, type Evaluate, type HeadTraining, type HeadTrainingOptions } from './train-head.js';
-
-/** An annotated interaction, as the head counts: classes by number. */
-export interface KnownInteraction {
-  readonly box: BoxCorners;
-  readonly noun: number;
-  readonly verb: number;
-  /** Seconds. */
-  readonly contact: number;
-}
-
-/** A frame and its candidate boxes. */
-export interface CandidatePicture {
-  readonly size: FrameSize;
-  readonly boxes: readonly CandidateBox[];
-}
 
 /** What the family of heads brings to a run; the command gives it. */
 export interface InteractionMethod {
@@ -85,32 +70,11 @@ export const interactionMetrics = {
 } as const;
 
 /** Everything that decides a run. */
-export interface InteractionTraining extends HeadTrainingOptions {
+export interface InteractionTraining extends HeadTrainingOptions, InteractionSplitOptions {
   readonly method: InteractionMethod;
   readonly score: (truth: JsonDocument, records: readonly TaskRecord[]) => Readonly<Record<string, number>>;
-  /** Candidate boxes: files of both splits, or a detector. */
-  readonly boxes: readonly string[] | { readonly detector: string; readonly headOf: DetectorOptions['headOf'] };
   readonly frameSize?: FrameSize;
 }
-
-/** A frame of a split. */
-interface Item extends CandidatePicture {
-  readonly ask: InteractionAsk;
-  readonly truths: readonly KnownInteraction[];
-  /** Where its window lies: file, and which of the windows that are read of it. */
-  readonly file: FrameFile<InteractionAsk>;
-  readonly place: number;
-}
-
-interface Split {
-  readonly document: JsonDocument;
-  readonly files: readonly FrameFile<InteractionAsk>[];
-  readonly form: FeatureForm;
-  readonly tokens: number;
-  readonly digest: string;
-}
-
-type Classes = Readonly<Record<CategoryKind, Categories>>;
 
 /** Boxes of a frame in training: the best ones, and those of the truth. */
 const trainedSlots = 24;
@@ -128,9 +92,9 @@ const scoredAtOnce = 32;
 export async function prepareInteractions(options: InteractionTraining): Promise<HeadTraining> {
   const { method, forceFeatures, seed, accumulate } = options;
   const index = await indexFeatures(options.features);
-  const own = await readSplit(options.gt, index, options);
-  const val = await readSplit(options.val, index, options, own.form);
-  const classes: Classes = { noun: categoriesIn(own.document, 'noun'), verb: categoriesIn(own.document, 'verb') };
+  const own = await readInteractions(options.gt, index, options);
+  const val = await readInteractions(options.val, index, options, own.form);
+  const classes: InteractionClasses = { noun: classesIn(own.document, 'noun'), verb: classesIn(own.document, 'verb') };
   for (const kind of ['noun', 'verb'] as const) checkCategories(val.document, kind, classes[kind], `\`${options.gt}\``);
   const [, h, w] = await tokenGridOf(own.form, own.tokens);
   const asks = own.files.flatMap(({ places }) => places.map(({ ask }) => ask));
@@ -145,16 +109,16 @@ export async function prepareInteractions(options: InteractionTraining): Promise
     verbs: classes.verb.ids.length,
     latest,
   });
-  const source = await openSource(options);
+  const source = await openBoxSource(options);
   try {
     checkSource(source.boxes, own.form, forceFeatures);
     const sizes = new FrameSizes(options.frameSize);
     const [items, valItems] = [
-      await itemsOf(own, classes, { options, source: source.boxes, sizes }),
-      await itemsOf(val, classes, { options, source: source.boxes, sizes }),
+      await interactionItems(own, classes, { options, source: source.boxes, sizes }),
+      await interactionItems(val, classes, { options, source: source.boxes, sizes }),
     ];
     if ('file' in source.boxes) source.boxes.file.notes().forEach((note) => options.progress.note(note));
-    const mapOf = mapReader(head, options);
+    const mapOf = mapsOfItems((window) => method.map(head, window), options.reading);
     const boxes = items.reduce((sum, item) => sum + item.boxes.length, 0);
     const slots = items.reduce((most, item) => Math.max(most, item.boxes.length + item.truths.length), 1);
     return {
@@ -193,35 +157,6 @@ export async function prepareInteractions(options: InteractionTraining): Promise
   }
 }
 
-async function readSplit(
-  path: string,
-  index: FeatureIndex,
-  options: InteractionTraining,
-  like?: FeatureForm,
-): Promise<Split> {
-  const { reading, forceFeatures, signal, progress } = options;
-  const document = await readDocument(path);
-  const found = await frameFiles(interactionAsks(document), document, index, {
-    ...(like && { like }),
-    ...(reading && { reading }),
-    mixed: forceFeatures,
-    signal,
-    progress,
-  });
-  const placed = found.files.reduce((sum, { places }) => sum + places.length, 0);
-  const form = formOfClips(path, { form: found.form, found: placed, missing: found.missing }, options);
-  return { document, files: found.files, form, tokens: found.tokens, digest: found.digest };
-}
-
-function categoriesIn(document: JsonDocument, kind: CategoryKind): Categories {
-  const found = categoriesOf(document, kind);
-  if (found !== undefined) return found;
-  throw new EgolensError('data.invalid', `\`${document.name}\`: expected \`${kind}_categories\`, found none`, {
-    input: document.name,
-    try: 'fho_sta_train.json and its kind',
-  });
-}
-
 function listOf(kind: CategoryKind, { names }: Categories): LabelList {
   return {
     schema: 'egolens.labels/1',
@@ -232,136 +167,8 @@ function listOf(kind: CategoryKind, { names }: Categories): LabelList {
   };
 }
 
-/** Where boxes come from, and what tells that they would be the same again. */
-async function openSource({ boxes, device, threads, signal }: InteractionTraining): Promise<{
-  readonly boxes: BoxSource;
-  readonly digest: string;
-  /** Name and digest of the detector. */
-  readonly detector: string | undefined;
-  close(): Promise<void>;
-}> {
-  if ('detector' in boxes) {
-    const detector = await openDetector(boxes.detector, {
-      ...{ device, signal, headOf: boxes.headOf },
-      ...(threads !== undefined && { threads }),
-    });
-    const { id } = detector.folder;
-    return {
-      boxes: { detector },
-      digest: id,
-      detector: id,
-      close: async () => {
-        await detector[Symbol.asyncDispose]();
-      },
-    };
-  }
-  const digests: string[] = [];
-  for (const path of boxes) digests.push(await sha256File(path));
-  const file = await readCandidateBoxes(boxes);
-  return { boxes: { file }, digest: digests.join(' '), detector: undefined, close: () => Promise.resolve() };
-}
-
-async function itemsOf(
-  { document, files }: Split,
-  classes: Classes,
-  {
-    options: { reading, signal, progress, gt, val },
-    source,
-    sizes,
-  }: { readonly options: InteractionTraining; readonly source: BoxSource; readonly sizes: FrameSizes },
-): Promise<Item[]> {
-  await sizes.readBeside(document.name === val ? val : gt);
-  if ('file' in source) {
-    const ids = files.flatMap(({ places }) => places.map(({ ask }) => ask.id));
-    const notes = source.file.compare(ids, document.name);
-    // Boxes of the other split are expected.
-    notes.filter((note) => note.includes('no boxes for')).forEach((note) => progress.note(note));
-  }
-  const classOf = {
-    noun: new Map(classes.noun.ids.map((id, i) => [id, i])),
-    verb: new Map(classes.verb.ids.map((id, i) => [id, i])),
-  };
-  const items: Item[] = [];
-  for (const file of files) {
-    signal.throwIfAborted();
-    const framed = file.places.map(({ ask }) => ({
-      id: ask.id,
-      size: sizes.of(ask, { path: file.path, meta: file.file.meta }),
-    }));
-    const windows = 'file' in source ? noWindows : await windowsOf(file, reading);
-    const found = await candidates(source, framed, windows, classes.noun);
-    file.places.forEach(({ ask }, place) => {
-      if (ask.objects === null) {
-        throw new EgolensError(
-          'data.invalid',
-          `\`${document.name}\`: frame \`${ask.id}\`: expected \`objects\`, found none`,
-          {
-            input: document.name,
-            try: 'the train and val splits: the test split has no annotations',
-          },
-        );
-      }
-      const truths = ask.objects.map(({ box, noun, verb, contact }): KnownInteraction => {
-        const [n, v] = [classOf.noun.get(noun), classOf.verb.get(verb)];
-        if (n !== undefined && v !== undefined) return { box, noun: n, verb: v, contact };
-        const [kind, id] = n === undefined ? ['noun', noun] : ['verb', verb];
-        throw new EgolensError(
-          'data.invalid',
-          `\`${document.name}\`: frame \`${ask.id}\`: ${kind} ${id} is none of the \`${kind}_categories\``,
-          { input: document.name },
-        );
-      });
-      items.push({ ask, truths, file, place, size: framed[place]!.size, boxes: found[place]! }); // one for each place
-    });
-  }
-  return items;
-}
-
-const noWindows = tensor('float32', [0, 0, 0], new Float32Array());
-
-/** The windows of the asks of a file, in their order. */
-async function windowsOf(
-  { path, places }: FrameFile<InteractionAsk>,
-  reading: InteractionTraining['reading'],
-): Promise<Tensor<'float32'>> {
-  const rows = [...new Set(places.map(({ rows: [row] }) => row))].sort((a, b) => a - b);
-  const { data, shape } = await readRowsAt(path, rows, reading);
-  const length = sizeOf(shape.slice(1));
-  const chosen = new Float32Array(places.length * length);
-  places.forEach(({ rows: [row] }, i) => {
-    const at = rows.indexOf(row) * length;
-    chosen.set(data.subarray(at, at + length), i * length);
-  });
-  return tensor('float32', [places.length, ...shape.slice(1)], chosen);
-}
-
-type MapOf = (item: Item) => Promise<Tensor<'float32'>>;
-
-/** What the head looks at of the window of an item; files are read whole and kept. */
-function mapReader(head: Head, { method, reading }: InteractionTraining): MapOf {
-  const mapsOf = keptTensors(async (file: FrameFile<InteractionAsk>) => {
-    const { data, shape } = await windowsOf(file, reading);
-    const [count = 0, ...rest] = shape;
-    const length = sizeOf(rest);
-    const maps = Array.from({ length: count }, (_, i) =>
-      method.map(head, tensor('float32', rest, data.subarray(i * length, (i + 1) * length))),
-    );
-    const size = maps[0]?.data.length ?? 0;
-    const all = new Float32Array(count * size);
-    maps.forEach((map, i) => {
-      all.set(map.data, i * size);
-    });
-    return tensor('float32', [count, ...(maps[0]?.shape ?? [])], all);
-  });
-  return async ({ file, place }) => {
-    const { data, shape } = await mapsOf(file);
-    const length = sizeOf(shape.slice(1));
-    return tensor('float32', shape.slice(1), data.subarray(place * length, (place + 1) * length));
-  };
-}
-
 function dataOf(
-  items: readonly Item[],
+  items: readonly InteractionItem[],
   {
     head,
     method,
@@ -426,8 +233,8 @@ async function scoreRun(
     mapOf,
   }: {
     readonly head: Head;
-    readonly classes: Classes;
-    readonly items: readonly Item[];
+    readonly classes: InteractionClasses;
+    readonly items: readonly InteractionItem[];
     readonly document: JsonDocument;
     readonly mapOf: MapOf;
   },
@@ -454,7 +261,7 @@ async function scoreRun(
 }
 
 /** The validation file without the frames that have no features. */
-function truthOf(document: JsonDocument, items: readonly Item[]): JsonDocument {
+function truthOf(document: JsonDocument, items: readonly InteractionItem[]): JsonDocument {
   const kept = new Set(items.map(({ ask }) => ask.id));
   const whole = document.value as Readonly<Record<string, unknown>>; // interactionAsks read it
   const annotations = (whole['annotations'] as readonly { readonly uid: string }[]).filter(({ uid }) => kept.has(uid)); // the same

@@ -5,7 +5,7 @@ import { sha256File } from '../files.js';
 import type { Head } from '../models/head.js';
 import type { TrainingData } from '../train/trainer.js';
 import type { FeatureClock, JsonDocument, Tensor } from '../types.js';
-import { actionClasses, pairsOf } from './action-classes.js';
+import { actionClasses, pairsOf, verbRepeats } from './action-classes.js';
 import { actionRecord, samplesOf, sequenceSchema, type ActionFeeds } from './action-task.js';
 import { actionFiles, type ActionWindow } from './action-windows.js';
 import { gridClock } from './clip-sequences.js';
@@ -97,7 +97,7 @@ export async function prepareLta(options: ActionTraining): Promise<HeadTraining>
       ),
       { rows: longest, width: own.form.width },
     );
-  const decode = { pairs };
+  const decode = { pairs, verb_repeats: verbRepeats(own.clips, futureActions - 1) };
   return {
     task: 'lta',
     head,

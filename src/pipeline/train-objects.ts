@@ -1,8 +1,6 @@
 /** `train scod`: a detector of objects that change, or of the next objects of interaction, scored by the official evaluator on the way. */
-import type { ChangeAsk, Corners } from '../ego4d/asked-frames.js';
 import { objectSource, type ObjectSource } from '../ego4d/object-asks.js';
 import { EgolensError } from '../errors.js';
-import type { ReadOptions } from '../features/store.js';
 import { sha256File } from '../files.js';
 import type { JsonValue } from '../json.js';
 import type { BoxCorners } from '../models/forecasts.js';
@@ -12,15 +10,12 @@ import type { TrainingData } from '../train/trainer.js';
 import type { JsonDocument, Tensor } from '../types.js';
 import { unitSize } from './detector.js';
 import { readDocument } from './documents.js';
-import { indexFeatures, type FeatureIndex } from './feature-index.js';
-import { readRowsAt } from './feature-rows.js';
-import type { FrameSize, FrameSizes } from './frame-sizes.js';
-import { frameFiles, tokenGridOf } from './frame-windows.js';
-import { itemMaps, mapsForm, mirroredMaps, pickRows, stacked, type MapsForm } from './object-maps.js';
-import { asksOfFrames, objectRecord, objectSchema, rowsOfFrames } from './object-task.js';
-import { formOfClips } from './missing-clips.js';
+import { indexFeatures } from './feature-index.js';
+import { tokenGridOf } from './frame-windows.js';
+import { mapsForm, mirroredMaps, stacked } from './object-maps.js';
+import { mapsOfItems, readObjects, type MapsOf, type ObjectItem, type ObjectSplitOptions } from './object-splits.js';
+import { objectRecord, objectSchema } from './object-task.js';
 import type { TaskRecord } from './predict.js';
-import type { FeatureForm } from './segment-features.js';
 import { usualBatch, type Evaluate, type HeadTraining, type HeadTrainingOptions } from './train-head.js';
 
 /** A frame with its boxes in pixels. */
@@ -49,9 +44,8 @@ const usualMirror = 0.5;
 export const objectMetrics = { ap50: 'AP50', ap: 'AP', ap75: 'AP75' } as const;
 
 /** Everything that decides a run. */
-export interface ObjectTraining extends HeadTrainingOptions {
+export interface ObjectTraining extends HeadTrainingOptions, ObjectSplitOptions {
   readonly method: ObjectMethod;
-  readonly frameSizes: FrameSizes;
   /** `all`: the frames before and after the change too. Default `all`; coming interactions have `pnr` alone. */
   readonly frames?: 'pnr' | 'all';
   /** Members of the head's configuration beside those that the features decide. */
@@ -64,27 +58,7 @@ export interface ObjectTraining extends HeadTrainingOptions {
   readonly score: (truth: JsonDocument, records: readonly TaskRecord[]) => Readonly<Record<string, number>>;
 }
 
-/** A frame to learn from, or to be scored by. */
-interface Item {
-  readonly ask: ChangeAsk;
-  readonly size: FrameSize;
-  /** As the file has them. */
-  readonly boxes: readonly Corners[];
-  readonly path: string;
-  /** Rows of that file, as many as the head looks at windows. */
-  readonly rows: readonly [number, ...number[]];
-}
-
-interface Split {
-  readonly items: readonly Item[];
-  readonly form: FeatureForm;
-  readonly tokens: number;
-  readonly digest: string;
-}
-
-/** Most bytes of token maps that stay in memory; the others are read again when they are needed. */
-const keptBytes = 2 * 2 ** 30;
-/** Frames of one file that are read at a time, and of one run of the scoring graph. */
+/** Frames of one run of the scoring graph. */
 const atOnce = 64;
 
 /**
@@ -103,8 +77,8 @@ export async function prepareObjects(options: ObjectTraining): Promise<HeadTrain
   }
   const frames = framesOf(source, options);
   const index = await indexFeatures(options.features);
-  const own = await readSplit(document, gt, { index, frames, options });
-  const val = await readSplit(valDocument, valFile, { index, frames, options, like: own });
+  const own = await readObjects(document, gt, { index, frames, options });
+  const val = await readObjects(valDocument, valFile, { index, frames, options, like: own });
   const [times, ...grid] = await tokenGridOf(own.form, own.tokens);
   const maps = Math.min(times, options.times ?? usualTimes) + frames - 1;
   const head = method.head({ ...options.headConfig, dim: own.form.width, classes: 1, maps, frames, grid });
@@ -117,7 +91,7 @@ export async function prepareObjects(options: ObjectTraining): Promise<HeadTrain
     valFile,
     val.items.reduce((sum, item) => sum + item.boxes.length, 0),
   );
-  const mapsOf = await mapReader([...own.items, ...val.items], mapsForm(head), options);
+  const mapsOf = await mapsOfItems([...own.items, ...val.items], mapsForm(head), options);
   const mirror = options.mirror ?? usualMirror;
   return {
     task: 'scod',
@@ -156,62 +130,8 @@ function checkBoxes(path: string, boxes: number): void {
   });
 }
 
-async function readSplit(
-  document: JsonDocument,
-  path: string,
-  {
-    index,
-    frames,
-    options,
-    like,
-  }: {
-    readonly index: FeatureIndex;
-    readonly frames: number;
-    readonly options: ObjectTraining;
-    readonly like?: Split;
-  },
-): Promise<Split> {
-  const { forceFeatures, reading, signal, progress, frameSizes } = options;
-  const asks = asksOfFrames(document, frames);
-  for (const { id, boxes } of asks) {
-    if (boxes !== null) continue;
-    throw new EgolensError('data.invalid', `\`${path}\`: frame \`${id}\`: expected boxes, found none`, {
-      input: path,
-      try: 'the train and val splits: the test split has no annotations',
-    });
-  }
-  const found = await frameFiles(asks, document, index, {
-    ...(like && { like: like.form }),
-    ...(reading && { reading }),
-    mixed: forceFeatures,
-    signal,
-    progress,
-  });
-  const { missing, files, tokens, digest } = found;
-  const placed = files.reduce((sum, { places }) => sum + places.length, 0);
-  const form = formOfClips(path, { form: found.form, found: placed, missing, what: 'frame' }, options);
-  if (like !== undefined && tokens !== like.tokens) {
-    throw new EgolensError(
-      'data.shape',
-      `\`${path}\`: rows of ${tokens} tokens; those to learn from have ${like.tokens}`,
-      {
-        input: path,
-        try: 'features of one model',
-      },
-    );
-  }
-  await frameSizes.readBeside(path);
-  const items = files.flatMap(({ path: features, file, places }) =>
-    places.map(({ ask, rows }): Item => {
-      const size = frameSizes.of(ask, { path: features, meta: file.meta });
-      return { ask, size, boxes: ask.boxes ?? [], path: features, rows: rowsOfFrames(rows, frames) };
-    }),
-  );
-  return { items, form, tokens, digest };
-}
-
 /** What is learnt from a frame: its boxes, cut to it, without those of which nothing is left. */
-function learnt({ size, boxes }: Item): FrameTruth {
+function learnt({ size, boxes }: ObjectItem): FrameTruth {
   const [width, height] = size;
   const within = (value: number, most: number): number => Math.min(Math.max(value, 0), most);
   const truths = boxes.flatMap(([x1, y1, x2, y2]) => {
@@ -221,57 +141,8 @@ function learnt({ size, boxes }: Item): FrameTruth {
   return { size, truths };
 }
 
-type MapReader = (item: Item) => Promise<Tensor<'float32'>>;
-
-/** The maps of each item: read file by file as long as there is room for them, the others when they are asked for. */
-async function mapReader(
-  items: readonly Item[],
-  form: MapsForm,
-  { reading, signal, progress }: ObjectTraining,
-): Promise<MapReader> {
-  const kept = new Map<Item, Tensor<'float32'>>();
-  const [h, w] = form.grid;
-  const room = Math.floor(keptBytes / (4 * form.maps * h * w * form.width));
-  const bar = progress.start('token maps', items.length);
-  try {
-    for (let first = 0; first < Math.min(room, items.length);) {
-      signal.throwIfAborted();
-      const { path } = items[first]!; // below the length
-      const group: Item[] = [];
-      for (let i = first; items[i]?.path === path && group.length < Math.min(atOnce, room - first); i++)
-        group.push(items[i]!); // as above
-      const maps = await mapsOfFile(path, group, { form, reading });
-      group.forEach((item, i) => kept.set(item, maps[i]!)); // one of each
-      first += group.length;
-      bar.advance(group.length);
-    }
-  } finally {
-    bar.stop();
-  }
-  return async (item) => kept.get(item) ?? (await mapsOfFile(item.path, [item], { form, reading }))[0]!; // one
-}
-
-/** Maps of items of one file. @throws EgolensError as `readRowsAt` and `itemMaps` */
-async function mapsOfFile(
-  path: string,
-  items: readonly Item[],
-  { form, reading }: { readonly form: MapsForm; readonly reading: ReadOptions | undefined },
-): Promise<Tensor<'float32'>[]> {
-  const wanted = [...new Set(items.flatMap(({ rows }) => rows))].sort((a, b) => a - b);
-  const rows = await readRowsAt(path, wanted, reading);
-  return items.map((item) =>
-    itemMaps(
-      pickRows(
-        rows,
-        item.rows.map((row) => wanted.indexOf(row)),
-      ),
-      form,
-    ),
-  );
-}
-
 function dataOf(
-  items: readonly Item[],
+  items: readonly ObjectItem[],
   shown: readonly FrameTruth[],
   {
     head,
@@ -282,7 +153,7 @@ function dataOf(
     seed,
   }: {
     readonly head: Head;
-    readonly mapsOf: MapReader;
+    readonly mapsOf: MapsOf;
     readonly method: ObjectMethod;
     readonly batch: number;
     readonly mirror: number;
@@ -329,8 +200,8 @@ async function scoreRun(
     signal,
   }: {
     readonly head: Head;
-    readonly items: readonly Item[];
-    readonly mapsOf: MapReader;
+    readonly items: readonly ObjectItem[];
+    readonly mapsOf: MapsOf;
     readonly signal: AbortSignal;
   },
 ): Promise<Readonly<Record<string, number>>> {
@@ -353,7 +224,7 @@ async function scoreRun(
 }
 
 /** The truth of these frames in the form of COCO, as the evaluator makes it of annotations. */
-function truthOf(items: readonly Item[]): JsonDocument {
+function truthOf(items: readonly ObjectItem[]): JsonDocument {
   const images = items.map(({ ask: { id } }) => ({ id }));
   const annotations = items.flatMap(({ ask, boxes }) =>
     boxes.map(([x1, y1, x2, y2]) => {

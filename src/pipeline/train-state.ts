@@ -132,7 +132,6 @@ async function readSplit(
   const items: Item[] = [];
   for (const { path: features, clips } of found.files) {
     signal.throwIfAborted();
-    if (clips.length === 0) continue;
     const first = Math.min(...clips.map(({ window }) => window.rows[0]));
     const end = Math.max(...clips.map(({ window }) => window.rows[1]));
     const rows = await readRows(features, [first, end], reading);

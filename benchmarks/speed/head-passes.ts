@@ -1,0 +1,223 @@
+import { join } from 'node:path';
+import { actionFormerFeeds } from '../../heads/actionformer-feeds.js';
+import { headOf } from '../../heads/index.js';
+import { interactionFeeds } from '../../heads/interaction-feeds.js';
+import { ltaMethod } from '../../heads/lta-method.js';
+import { questionFeeds } from '../../heads/nlq/feeds.js';
+import { EgolensError } from '../../src/errors.js';
+import { findModel } from '../../src/hub/cache.js';
+import type { CandidateBox } from '../../src/models/forecasts.js';
+import { checkFeatures, openHeadFolder, type HeadFolder } from '../../src/models/head-folder.js';
+import type { Head, HeadTask } from '../../src/models/head.js';
+import { numbered } from '../../src/pipeline/answer-task.js';
+import { openDetector, unitSize, type Detector } from '../../src/pipeline/detector.js';
+import { handFeeds, looksAtTokens } from '../../src/pipeline/hand-task.js';
+import { candidates, headCategories, usualTop } from '../../src/pipeline/interaction-task.js';
+import { mapsForm, pickRows } from '../../src/pipeline/object-maps.js';
+import { objectFeeds } from '../../src/pipeline/object-task.js';
+import { ownFrames } from '../../src/pipeline/own-frames.js';
+import { rowsOf, rowsOfHead } from '../../src/pipeline/placed-clips.js';
+import { classNames, predictOne, type PredictionTask } from '../../src/pipeline/predict.js';
+import { openQuestionWords } from '../../src/pipeline/question-words.js';
+import { featureBatch } from '../../src/pipeline/recognition-split.js';
+import { openHead } from '../../src/pipeline/recognize-head.js';
+import { stateFeeds } from '../../src/pipeline/state-task.js';
+import { ownWindows } from '../../src/pipeline/state-windows.js';
+import { seededRandom } from '../../src/random.js';
+import { openSession } from '../../src/runtime/session.js';
+import type { Progress, Seconds, Tensor } from '../../src/types.js';
+import type { DrawnFeatures } from './drawn-minute.js';
+import type { BenchContext } from './harness.js';
+
+/** A head that is open, and one pass of it over drawn features. Dispose it. */
+export interface HeadPass extends AsyncDisposable {
+  /** Name and digest. */
+  readonly id: string;
+  readonly task: HeadTask;
+  /** Does it look at one frame only, as a detector of candidate boxes does? */
+  readonly isDetector: boolean;
+  /** Runs of the head in a pass. */
+  readonly runs: number;
+  /** Inputs, run and decoding of every ask, one after the other. */
+  run(): Promise<void>;
+}
+
+/** An ask: its inputs come out of these rows. */
+interface Ask {
+  readonly rows: Tensor<'float32'>;
+  readonly task: Pick<PredictionTask, 'feeds' | 'options'>;
+}
+
+/** From one asked frame to the next, and the size of the frames. */
+const everySecond: Seconds = 1;
+const frameSize = [320, 240] as const;
+/** Candidate boxes of a frame for a head that names no detector: as many as it would look at. */
+const seededBoxes = 20;
+/** Windows of one run of a recognition head, as `recognize` has them. */
+const windowsAtOnce = 64;
+const question = 'where did I put the red cup?';
+
+const quiet: Progress = {
+  start: () => ({ advance: () => undefined, stop: () => undefined }),
+  note: () => undefined,
+  warn: () => undefined,
+};
+
+/**
+ * Opens a head on one thread of the cpu.
+ *
+ * @param name of a head, or a folder
+ * @throws EgolensError as `openHead` and `checkFeatures`; model.config for a head of a task that asks nothing of a video
+ */
+export async function openPass(name: string, drawn: DrawnFeatures, context: BenchContext): Promise<HeadPass> {
+  const { info } = await openHeadFolder(await findModel(name));
+  const { folder, head } = await openHead(name, headOf, info.task);
+  const { form } = drawn.file;
+  const isGrid = info.clock !== null;
+  checkFeatures(folder, { name: form.path, ...form, clock: isGrid ? form.clock : undefined });
+  const place = { device: 'cpu', threads: 1, ...(context.signal && { signal: context.signal }) };
+  const labels = await classNames({ folder, head });
+  const detectorName = info.task === 'sta' ? info.options['detector'] : undefined;
+  const detector =
+    typeof detectorName === 'string' ? await openDetector(detectorName, { ...place, headOf }) : undefined;
+  try {
+    const asks = await asksOf({ folder, head, detector }, drawn, context);
+    const session = await openSession({ graph: join(folder.folder, 'graph.onnx'), ...place });
+    const stretch = { file: drawn.file, duration: drawn.seconds };
+    return {
+      id: folder.id,
+      task: info.task,
+      isDetector: info.task === 'scod' && mapsForm(head).frames === 1,
+      runs: asks.length,
+      async run() {
+        for (const { rows, task } of asks) {
+          await predictOne({ stretch, rows, query: undefined }, task, { session, labels, run: { folder, head } });
+        }
+      },
+      async [Symbol.asyncDispose]() {
+        await session[Symbol.asyncDispose]();
+        await detector?.[Symbol.asyncDispose]();
+      },
+    };
+  } catch (error) {
+    await detector?.[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+interface Opened {
+  readonly folder: HeadFolder;
+  readonly head: Head;
+  readonly detector: Detector | undefined;
+}
+
+/** What the commands would ask of a video of one's own. */
+async function asksOf(opened: Opened, drawn: DrawnFeatures, context: BenchContext): Promise<Ask[]> {
+  const { head, folder } = opened;
+  const { rows, file, tokens, seconds } = drawn;
+  switch (folder.info.task) {
+    case 'mq':
+      return [{ rows, task: { options: {}, feeds: (own, shown) => actionFormerFeeds(own, [shown]) } }];
+    case 'nlq':
+      return await questionAsks(opened, drawn, context);
+    case 'lta': {
+      const sizes = { rows: rowsOfHead(head.config, head.family), width: rows.shape[1]! }; // two axes
+      const options = { items: [`at ${seconds}`] };
+      return [{ rows, task: { options, feeds: (_, shown) => ltaMethod.feeds([shown], sizes) } }];
+    }
+    case 'pnr':
+    case 'oscc': {
+      const most = rowsOfHead(head.config, head.family);
+      return ownWindows(file, [0, seconds]).map((window) => ({
+        rows: rowsOf(rows, window.rows),
+        task: { options: {}, feeds: (_, shown) => stateFeeds([shown], most) },
+      }));
+    }
+    case 'recognition': {
+      const [count = 0, width = 0] = rows.shape;
+      return Array.from({ length: Math.ceil(count / windowsAtOnce) }, (_, i) => ({
+        rows: rowsOf(rows, [i * windowsAtOnce, Math.min(count, (i + 1) * windowsAtOnce)]),
+        task: {
+          options: {},
+          feeds: (_, { data, shape }) =>
+            featureBatch(
+              Array.from({ length: shape[0] ?? 0 }, (_, row) => data.slice(row * width, (row + 1) * width)),
+              width,
+            ),
+        },
+      }));
+    }
+    case 'fhp': {
+      const shown = looksAtTokens(head) ? tokens : rows;
+      return framesOf(drawn).map((row) => ({
+        rows: pickRows(shown, [row]),
+        task: { options: { sizes: [1, 1] }, feeds: handFeeds },
+      }));
+    }
+    case 'scod': {
+      const seen = ownFrames(undefined, mapsForm(head).frames).rowsOf(file);
+      return framesOf(drawn).map((row) => ({
+        rows: pickRows(tokens, seen[row]!), // one for each row
+        task: { options: unitSize, feeds: objectFeeds },
+      }));
+    }
+    case 'sta':
+      return framesOf(drawn).map((row) => boxAsk(opened, pickRows(tokens, [row])));
+    default:
+      throw new EgolensError('model.config', `${folder.id}: a head for ${String(folder.info.task)}`);
+  }
+}
+
+/** The last window that ends by each second, the first one where there is none. */
+function framesOf({ file: { times }, seconds }: DrawnFeatures): number[] {
+  return Array.from({ length: Math.floor(seconds / everySecond) }, (_, i) =>
+    Math.max(
+      0,
+      times.findLastIndex(({ end }) => end <= (i + 1) * everySecond + 1e-6),
+    ),
+  );
+}
+
+/** One question; the units of the clip are made with its words. */
+async function questionAsks(
+  { folder, head }: Opened,
+  { rows }: DrawnFeatures,
+  { signal = new AbortController().signal, progress = quiet }: BenchContext,
+): Promise<Ask[]> {
+  const options = { force: false, device: 'cpu', threads: 1, signal, progress };
+  await using words = await openQuestionWords({ folder, head }, options);
+  const { vocabulary } = words;
+  const asked = await words.of([numbered(question, '0')]);
+  const top = head.family === 'groundnlq' ? { max_seg_num: usualTop } : { top: usualTop };
+  return asked.map((one) => ({
+    rows,
+    task: { options: top, feeds: (own, shown) => questionFeeds(own, shown, one, vocabulary) },
+  }));
+}
+
+/** Boxes are those of the detector that the head names, whose time counts too, else seeded ones. */
+function boxAsk({ folder, detector }: Opened, rows: Tensor<'float32'>): Ask {
+  const nouns = headCategories(folder, 'noun');
+  const seeded = detector === undefined ? boxes() : [];
+  return {
+    rows,
+    task: {
+      options: { max_detections: usualTop },
+      async feeds(head, window) {
+        const frame = { id: 'frame', size: frameSize };
+        const found = detector === undefined ? [seeded] : await candidates({ detector }, [frame], window, nouns);
+        const [own = []] = found;
+        return interactionFeeds(head, { ...window, shape: window.shape.slice(1) }, { size: frameSize, boxes: own });
+      },
+    },
+  };
+}
+
+function boxes(): CandidateBox[] {
+  const random = seededRandom(11, 'boxes');
+  const [width, height] = frameSize;
+  return Array.from({ length: seededBoxes }, () => {
+    const [x, y] = [random.uniform() * 0.8 * width, random.uniform() * 0.8 * height];
+    return { box: [x, y, x + 0.2 * width, y + 0.2 * height], score: random.uniform() };
+  });
+}
