@@ -27,6 +27,7 @@ const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--configLoader', 'runn
 const tasks = {
   demo: ['bin/demo.js'],
   'train:defaults': ['bin/train-defaults.js'],
+  'report:defaults': ['bin/report-defaults.js'],
   test: vitest,
   'test:golden': [...vitest, '--config', 'vitest.golden.config.ts'],
   'test:slow': [...vitest, '--config', 'vitest.slow.config.ts'],

@@ -23,15 +23,16 @@ const frameFiles = { fhp: 'fho_hands', sta: 'fho_sta', scod: 'fho_scod' };
  * Draws, trains and writes. What an earlier run has finished is kept.
  *
  * @param options.encoder name or folder
+ * @param options.clips of the training split; default those of the recipe
  * @param options.only names of heads; default all
  */
-export async function trainDefaultHeads({ work, output, encoder, only, device, threads, signal, progress }) {
+export async function trainDefaultHeads({ work, output, encoder, clips, only, device, threads, signal, progress }) {
   const model = await openModelFolder(await findModel(encoder));
   const data = join(work, 'data');
   mkdirSync(data, { recursive: true });
   const features = { rows: join(data, 'rows'), tokens: join(data, 'tokens') };
   const chosen = defaultHeadRecipes.filter(({ name }) => only === undefined || only.includes(name));
-  for (const set of [valSet, trainSet]) {
+  for (const set of [valSet, { ...trainSet, clips: clips ?? trainSet.clips }]) {
     const options = { ...set, annotationsOnly: true, jobs: 1, force: true, signal, progress };
     for await (const _ of synth(data, options)) signal.throwIfAborted();
     const drawn = { model, device, threads, signal, progress };

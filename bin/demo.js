@@ -54,7 +54,11 @@ async function tabletop() {
     .sort((a, b) => b.score - a.score)
     .slice(0, 6);
   table(
-    moments.sort((a, b) => a.start - b.start),
+    moments
+      .sort((a, b) => a.start - b.start)
+      .map(({ start, end, label, score }) => {
+        return { start: start.toFixed(1), end: end.toFixed(1), label, score: score.toFixed(2) };
+      }),
     ['start', 'end', 'label', 'score'],
   );
   const truth = JSON.parse(readFileSync(join(folder, 'annotations', `nlq_${split}.json`), 'utf8'));

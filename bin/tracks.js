@@ -30,7 +30,7 @@ export const tracks = [
   },
   {
     ...{ task: 'lta', title: 'next actions', annotations: 'fho_lta', features: 'rows' },
-    ...{ command: ['anticipate', '--mode', 'actions'], head: defaultHeads.lta, metrics: ['action_ED@20'] },
+    ...{ command: ['anticipate', '--mode', 'actions'], head: defaultHeads.lta, metrics: ['action ED@20'] },
   },
   {
     ...{ task: 'scod', title: 'object of change', annotations: 'fho_scod', features: 'tokens' },

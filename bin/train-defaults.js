@@ -4,8 +4,10 @@
  * the figures and writes the folders. Interrupted, it goes on from its last checkpoint when it is started again.
  *
  * Usage: node bin/train-defaults.js [--only encoder|heads|NAME,…] [--work DIR] [--output DIR] [--device cpu] [--threads N]
- *                                   [--samples N] [--windows N] [--still]
+ *                                   [--encoder NAME] [--clips N] [--samples N] [--windows N] [--still]
  *   --only     the encoder, all heads (over the encoder as it is), or heads by their names; default: everything
+ *   --encoder  what the heads are trained over; default: the embedded one. With videomae-nano-untrained: the baseline of a random encoder
+ *   --clips    of the training split of the heads; default 200
  *   --work     drawn windows and features (13 GB), checkpoints, logs; default .cache/train-defaults
  *   --output   where the model folders go; default fixtures/models
  *   --still    the baseline without motion: every frame of a window is its middle one; writes no model
@@ -30,6 +32,8 @@ const { values: flags } = parseArgs({
     windows: { type: 'string' },
     still: { type: 'boolean', default: false },
     only: { type: 'string' },
+    encoder: { type: 'string' },
+    clips: { type: 'string' },
   },
 });
 const count = (name) => (flags[name] === undefined ? {} : { [name]: Number(flags[name]) });
@@ -48,7 +52,8 @@ if (!flags.still && !stop.signal.aborted && only?.join() !== 'encoder') {
   await trainDefaultHeads({
     work: resolve(flags.work, 'heads'),
     output: resolve(flags.output),
-    encoder: join(resolve(flags.output), defaultEncoderName),
+    encoder: flags.encoder ?? join(resolve(flags.output), defaultEncoderName),
+    ...count('clips'),
     only: names,
     device: flags.device,
     ...count('threads'),

@@ -75,7 +75,8 @@ export async function openPass(name: string, drawn: DrawnFeatures, context: Benc
   const { form } = drawn.file;
   const isGrid = info.clock !== null;
   checkFeatures(folder, { name: form.path, ...form, clock: isGrid ? form.clock : undefined });
-  const place = { device: 'cpu', threads: 1, ...(context.signal && { signal: context.signal }) };
+  // Without the signal: many sessions are open at once, and the caller looks at it between passes.
+  const place = { device: 'cpu', threads: 1 };
   const labels = await classNames({ folder, head });
   const detectorName = info.task === 'sta' ? info.options['detector'] : undefined;
   const detector =

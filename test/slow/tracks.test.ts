@@ -54,7 +54,7 @@ test.each([
   ['fhp', 'left_mean_disp', 1],
   ['fhp', 'right_mean_disp', 1],
   ['pnr', 'mean_error_sec', 0.5],
-  ['lta', 'action_ED@20', 1],
+  ['lta', 'action ED@20', 1],
 ])('%s: %s is below that of a blind guess', (task, metric, share) => {
   const { value, blind } = figure(task, metric);
   expect(value).toBeLessThan(share * blind);

@@ -25,7 +25,7 @@ export interface DefaultHead {
 
 /** In the order of training: the detector comes before what uses it. */
 export const defaultHeadRecipes: readonly DefaultHead[] = [
-  { name: 'tabletop-moments', task: 'mq', annotations: 'moments', features: 'rows', flags: [] },
+  { name: 'tabletop-moments', task: 'mq', annotations: 'moments', features: 'rows', flags: ['--epochs', '20'] },
   { name: 'tabletop-queries', task: 'nlq', annotations: 'nlq', features: 'rows', flags: [] },
   {
     name: 'tabletop-states',
