@@ -34,7 +34,8 @@ export async function trainDefaultHeads({ work, output, encoder, clips, only, de
   const chosen = defaultHeadRecipes.filter(({ name }) => only === undefined || only.includes(name));
   for (const set of [valSet, { ...trainSet, clips: clips ?? trainSet.clips }]) {
     const options = { ...set, annotationsOnly: true, jobs: 1, force: true, signal, progress };
-    for await (const _ of synth(data, options)) signal.throwIfAborted();
+    const written = synth(data, options);
+    while ((await written.next()).done !== true) signal.throwIfAborted();
     const drawn = { model, device, threads, signal, progress };
     if (chosen.some((head) => head.features === 'rows')) {
       await drawFeatures(features.rows, set, { ...drawn, plan: { kind: 'dense' } });
