@@ -16,7 +16,14 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 test('a short training writes a model folder, and the same one when it is run again', async () => {
   const program = (...args: string[]): Promise<{ stdout: string; stderr: string }> =>
-    execute(process.execPath, [join(packageRoot, 'bin', 'train-defaults.js'), '--only', 'encoder', '--threads', '1', ...args]);
+    execute(process.execPath, [
+      join(packageRoot, 'bin', 'train-defaults.js'),
+      '--only',
+      'encoder',
+      '--threads',
+      '1',
+      ...args,
+    ]);
   const small = ['--windows', '32', '--samples', '64'];
   const digests: string[] = [];
   for (const name of ['one', 'two']) {
