@@ -33,7 +33,7 @@ export async function trainDefaultHeads({ work, output, encoder, clips, only, de
   const features = { rows: join(data, 'rows'), tokens: join(data, 'tokens') };
   const chosen = defaultHeadRecipes.filter(({ name }) => only === undefined || only.includes(name));
   for (const set of [valSet, { ...trainSet, clips: clips ?? trainSet.clips }]) {
-    const options = { ...set, annotationsOnly: true, jobs: 1, force: true, signal, progress };
+    const options = { ...set, annotationsOnly: true, variants: [], jobs: 1, force: true, signal, progress };
     const written = synth(data, options);
     while ((await written.next()).done !== true) signal.throwIfAborted();
     const drawn = { model, device, threads, signal, progress };
