@@ -154,7 +154,8 @@ test('own videos are asked about at their end, or at a time', async () => {
   expect(row).toMatchObject({
     id: 'val-0#0',
     of: { kind: 'file' },
-    noun_names: [Array(20).fill('cup'), Array(20).fill('cup')],
+    // The likeliest one, and a drawn one.
+    noun_names: [Array(20).fill('cup'), expect.arrayContaining(['cup'])],
   });
   expect(row!['time']).toBeCloseTo((16 * 53 + 32) / 30, 6);
   const early = await run(askedOf('one', '--clock', 'ego4d-grid', '--at', '4.2', '--format', 'table'));
