@@ -10,6 +10,7 @@ import { numberOption, refused } from './options.js';
 /** Seconds that a time may be off, in the metric. */
 const tolerance = 0.25;
 
+/** Classes and time steps of the head. */
 export interface InteractionSizes {
   readonly nouns: number;
   readonly verbs: number;

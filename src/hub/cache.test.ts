@@ -49,7 +49,7 @@ test('an unknown name is refused with the names there are', async () => {
   await install('vit-b@0123456789ab');
   await expect(findModel('vit')).rejects.toMatchObject({
     code: 'model.not_found',
-    message: 'no model `vit`; there are `vit-b@0123456789ab`, `videomae-nano`, `videomae-nano-untrained`',
+    message: expect.stringMatching(/^no model `vit`; there are `vit-b@0123456789ab`, .*`videomae-nano`/) as unknown,
   });
 });
 

@@ -20,12 +20,36 @@ function copyOfModel(name: string): string {
   return path;
 }
 
+/** The embedded heads: one for every track, and the detector of one of them. */
+const familyOfHead: Readonly<Record<string, string>> = {
+  'tabletop-actions': 'linear-probe',
+  'tabletop-changes': 'scod',
+  'tabletop-futures': 'lta',
+  'tabletop-hands': 'hands',
+  'tabletop-interactions': 'sta-roi',
+  'tabletop-moments': 'actionformer',
+  'tabletop-objects': 'scod',
+  'tabletop-queries': 'vslnet-small',
+  'tabletop-states': 'pnr-oscc',
+};
+
 test('models list shows what comes with the program, its licences apart', async () => {
   const { code, stdout, stderr } = await egolens(['models', 'list']);
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   const licence = { code: 'Apache-2.0', weights: 'Apache-2.0' };
   const named = (name: string): unknown => expect.stringMatching(new RegExp(`^${name}@[0-9a-f]{12}$`));
+  const heads = Object.keys(familyOfHead).sort();
   expect(await records(stdout)).toMatchObject([
+    ...heads.map((name) => {
+      return {
+        model: named(name),
+        place: 'embedded',
+        kind: 'head',
+        family: familyOfHead[name],
+        trained: 'tabletop',
+        licence,
+      };
+    }),
     { model: named('videomae-nano'), place: 'embedded', trained: 'tabletop', licence },
     { model: named('videomae-nano-untrained'), place: 'embedded', trained: 'untrained', licence },
   ]);
