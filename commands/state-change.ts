@@ -42,6 +42,7 @@ export default class StateChange extends BaseCommand {
     }
     refuseObjectFlags(flags, flags.mode);
     const { stateFeeds, stateRecord, stateSchemas, StateQueries } = await import('../src/pipeline/state-task.js');
+    const { forEach } = await import('../src/pipeline/predict.js');
     const { rowsOf, rowsOfHead } = await import('../src/pipeline/placed-clips.js');
     const { gridClock } = await import('../src/pipeline/clip-sequences.js');
     using progress = await this.progress(flags);
@@ -53,10 +54,9 @@ export default class StateChange extends BaseCommand {
       schema: stateSchemas[task],
       options: {},
       queries: (stretch) => queries.of(stretch),
-      feeds(head, rows, window) {
-        const most = rowsOfHead(head.config, head.family);
-        return stateFeeds([rowsOf(rows, window.rows)], most);
-      },
+      feeds: forEach((head, rows, window) =>
+        stateFeeds([rowsOf(rows, window.rows)], rowsOfHead(head.config, head.family)),
+      ),
       record: (prediction, { file: { form } }, window) =>
         stateRecord(task, prediction, window, gridClock(form.clock, form.path)),
       columns: () => columnsOf('input', 'id', 'start', 'end', ...answers[task], 'score'),

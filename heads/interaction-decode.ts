@@ -88,8 +88,9 @@ export function interactions(
         classes,
       },
       numberOption(options, 'nms', 0.5),
+      numberOption(options, 'max_detections', 5),
     );
-    return kept.slice(0, numberOption(options, 'max_detections', 5)).map((index) => found[index]!);
+    return kept.map((index) => found[index]!);
   });
 }
 

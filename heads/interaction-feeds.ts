@@ -46,12 +46,19 @@ export function windowMap(head: Pick<Head, 'config' | 'family'>, window: Tensor<
   const count = tokens / times;
   const data = new Float32Array((count + 1) * width);
   data.set(window.data.subarray((tokens - count) * width));
-  const pooled = data.subarray(count * width);
-  for (let token = 0; token < tokens; token++) {
-    for (let channel = 0; channel < width; channel++)
-      pooled[channel]! += window.data[token * width + channel]! / tokens;
-  }
+  data.set(meanToken(window), count * width);
   return tensor('float32', [count + 1, width], data);
+}
+
+/** The mean of tokens [n, width]. */
+function meanToken({ shape: [tokens = 0, width = 0], data }: Tensor<'float32'>): Float32Array<ArrayBuffer> {
+  const mean = new Float32Array(width);
+  for (let channel = 0; channel < width; channel++) {
+    let sum = 0;
+    for (let at = channel; at < tokens * width; at += width) sum += data[at]!;
+    mean[channel] = sum / tokens;
+  }
+  return mean;
 }
 
 /** Inputs of `sta-roi` for windows (`windowMap`) and their boxes. */
@@ -77,19 +84,27 @@ export function mapFeeds(
 }
 
 /**
- * Inputs of either head for one window and its boxes.
+ * Inputs of either head for windows and their boxes, a set for each with room for as many boxes.
  *
- * @param window [tokens, width]
+ * @param windows [tokens, width] each
+ * @param pictures one for each window
  * @throws EgolensError data.shape; model.config for a head that does not look at given boxes
  */
 export function interactionFeeds(
   head: Head,
+  windows: readonly Tensor<'float32'>[],
+  pictures: readonly BoxedPicture[],
+): Record<string, AnyTensor>[] {
+  const slots = pictures.reduce((most, { boxes }) => Math.max(most, boxes.length), 1);
+  return windows.map((window, i) => windowFeeds(head, window, { picture: pictures[i]!, slots })); // one for each
+}
+
+function windowFeeds(
+  head: Head,
   window: Tensor<'float32'>,
-  picture: BoxedPicture,
+  { picture, slots }: { readonly picture: BoxedPicture; readonly slots: number },
 ): Record<string, AnyTensor> {
-  const slots = Math.max(1, picture.boxes.length);
-  if (head.family === 'sta-roi') return mapFeeds(head, [windowMap(head, window)], [picture], slots);
-  if (head.family !== 'sta-roi-head') {
+  if (head.family !== 'sta-roi' && head.family !== 'sta-roi-head') {
     throw new EgolensError(
       'model.config',
       `${head.family}: a part of a model, which gives maps and no interactions; expected a head of family sta-roi or sta-roi-head`,
@@ -98,8 +113,15 @@ export function interactionFeeds(
   }
   const [tokens = 0, width = 0] = window.shape;
   const times = timesOf(head, tokens, width);
-  const { grid, roi_resolution: output, sampling_ratio: sampling } = head.config as unknown as Sizes; // as spec wrote it
+  const { grid, nouns, roi_resolution: output, sampling_ratio: sampling } = head.config as unknown as Sizes; // as spec wrote it
   const [h, w] = grid;
+  if (head.family === 'sta-roi') {
+    return {
+      map: tensor('float32', [1, h, w, width], window.data.subarray((times - 1) * h * w * width)),
+      pooled: tensor('float32', [1, width], meanToken(window)),
+      ...boxFeeds([picture], { slots, grid, output, nouns }),
+    };
+  }
   const [across, down] = [(w * officialPatch) / picture.size[0], (h * officialPatch) / picture.size[1]];
   const boxes = picture.boxes.map(
     ({ box: [x1, y1, x2, y2] }) => [x1 * across, y1 * down, x2 * across, y2 * down] as const,

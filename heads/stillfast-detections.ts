@@ -92,6 +92,7 @@ export function stillFastDetections(outputs: StillFastOutputs, rules: StillFastR
       classes: candidates.map(({ noun, verb }) => noun + 1 + (verb + 1) * (nouns + 1)),
     },
     overlap,
+    most,
   );
-  return kept.slice(0, most).map((index) => candidates[index]!);
+  return kept.map((index) => candidates[index]!);
 }

@@ -1,6 +1,18 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { bytesOf, elementSize, floatToHalf, halfToFloat, shapeText, sizeOf, tensor, zeros } from './tensor.js';
+import {
+  bytesOf,
+  elementSize,
+  floatToHalf,
+  halfToFloat,
+  shapeText,
+  sizeOf,
+  tensor,
+  zeros,
+  joined,
+  stacked,
+  unstacked,
+} from './tensor.js';
 import type { DType } from './types.js';
 
 /** The value of every half pattern, from its definition: sign, exponent, fraction. */
@@ -93,4 +105,19 @@ test('bytes of a tensor are its own little-endian bytes, of a view the part that
   expect([...bytesOf(view)]).toEqual([4, 3, 2, 1, 255, 255, 255, 255]);
   bytesOf(view)[0] = 5;
   expect(whole[1]).toBe(0x01020305);
+});
+
+test('tensors are joined along their first axis, stacked along a new one, and taken apart without a copy', () => {
+  const [a, b] = [tensor('int64', [1, 2], BigInt64Array.of(1n, 2n)), tensor('int64', [2, 2], new BigInt64Array(4))];
+  expect(joined([a, b])).toEqual(tensor('int64', [3, 2], BigInt64Array.of(1n, 2n, 0n, 0n, 0n, 0n)));
+  const whole = tensor('float32', [2, 2], Float32Array.of(1, 2, 3, 4));
+  const rows = unstacked(whole);
+  expect(rows.map(({ shape, data }) => [shape, [...data]])).toEqual([
+    [[2], [1, 2]],
+    [[2], [3, 4]],
+  ]);
+  expect(stacked(rows)).toEqual(whole);
+  rows[1]!.data[0] = 9;
+  expect(whole.data[2]).toBe(9);
+  expect(() => joined([])).toThrow('no tensors to join');
 });

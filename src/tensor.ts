@@ -29,7 +29,7 @@ export function tensor<D extends DType>(dtype: D, shape: readonly number[], data
   return { dtype, shape, data };
 }
 
-const constructors: { readonly [D in DType]: new (length: number) => ArrayOf<D> } = {
+const constructors: { readonly [D in DType]: new (from: number | ArrayBuffer) => ArrayOf<D> } = {
   float32: Float32Array,
   float16: Uint16Array,
   uint8: Uint8Array,
@@ -41,6 +41,32 @@ const constructors: { readonly [D in DType]: new (length: number) => ArrayOf<D> 
 /** A tensor of zeros. */
 export function zeros<D extends DType>(dtype: D, shape: readonly number[]): Tensor<D> {
   return { dtype, shape, data: new constructors[dtype](sizeOf(shape)) };
+}
+
+/** One tensor or more of one type behind each other along their first axis; the further axes are those of the first one, which all have. */
+export function joined<T extends AnyTensor>(values: readonly T[]): T {
+  const [first] = values;
+  if (first === undefined) throw new EgolensError('internal.bug', 'no tensors to join');
+  const bytes = new Uint8Array(values.reduce((sum, { data }) => sum + data.byteLength, 0));
+  let at = 0;
+  for (const value of values) {
+    bytes.set(bytesOf(value), at);
+    at += value.data.byteLength;
+  }
+  const count = values.reduce((sum, { shape }) => sum + (shape[0] ?? 0), 0);
+  const data = new constructors[first.dtype](bytes.buffer) as T['data']; // of the first one's type
+  return { ...first, shape: [count, ...first.shape.slice(1)], data };
+}
+
+/** One tensor or more of one type and shape along a new first axis. */
+export function stacked<T extends AnyTensor>(values: readonly T[]): T {
+  return joined(values.map((value) => ({ ...value, shape: [1, ...value.shape] })));
+}
+
+/** [n, ...] as n tensors [...] over the same data. */
+export function unstacked({ shape: [count = 0, ...rest], data }: Tensor<'float32'>): Tensor<'float32'>[] {
+  const size = sizeOf(rest);
+  return Array.from({ length: count }, (_, i) => tensor('float32', rest, data.subarray(i * size, (i + 1) * size)));
 }
 
 /** The tensor's own bytes, little-endian, without a copy. */

@@ -17,12 +17,13 @@ import { mapsForm, pickRows } from '../../src/pipeline/object-maps.js';
 import { objectFeeds } from '../../src/pipeline/object-task.js';
 import { ownFrames } from '../../src/pipeline/own-frames.js';
 import { rowsOf, rowsOfHead } from '../../src/pipeline/placed-clips.js';
-import { classNames, predictOne, type PredictionTask } from '../../src/pipeline/predict.js';
+import { classNames, forEach, predictAsks, type PredictionTask } from '../../src/pipeline/predict.js';
 import { openQuestionWords } from '../../src/pipeline/question-words.js';
 import { featureBatch } from '../../src/pipeline/recognition-split.js';
 import { openHead } from '../../src/pipeline/recognize-head.js';
 import { stateFeeds } from '../../src/pipeline/state-task.js';
 import { ownWindows } from '../../src/pipeline/state-windows.js';
+import { asksAtOnce } from '../../src/pipeline/head-runs.js';
 import { seededRandom } from '../../src/random.js';
 import { openSession } from '../../src/runtime/session.js';
 import type { Progress, Seconds, Tensor } from '../../src/types.js';
@@ -36,15 +37,15 @@ export interface HeadPass extends AsyncDisposable {
   readonly task: HeadTask;
   /** Does it look at one frame only, as a detector of candidate boxes does? */
   readonly isDetector: boolean;
-  /** Runs of the head in a pass. */
-  readonly runs: number;
-  /** Inputs, run and decoding of every ask, one after the other. */
+  /** Windows, frames or questions of a pass. */
+  readonly asks: number;
+  /** Inputs, runs and decoding of all asks. */
   run(): Promise<void>;
 }
 
-/** An ask: its inputs come out of these rows. */
-interface Ask {
-  readonly rows: Tensor<'float32'>;
+/** What a head is asked: inputs come out of the rows of each ask. */
+interface Asks {
+  readonly rows: readonly Tensor<'float32'>[];
   readonly task: Pick<PredictionTask, 'feeds' | 'options'>;
 }
 
@@ -82,17 +83,18 @@ export async function openPass(name: string, drawn: DrawnFeatures, context: Benc
   const detector =
     typeof detectorName === 'string' ? await openDetector(detectorName, { ...place, headOf }) : undefined;
   try {
-    const asks = await asksOf({ folder, head, detector }, drawn, context);
+    const { rows, task } = await asksOf({ folder, head, detector }, drawn, context);
     const session = await openSession({ graph: join(folder.folder, 'graph.onnx'), ...place });
     const stretch = { file: drawn.file, duration: drawn.seconds };
     return {
       id: folder.id,
       task: info.task,
       isDetector: info.task === 'scod' && mapsForm(head).frames === 1,
-      runs: asks.length,
+      asks: rows.length,
       async run() {
-        for (const { rows, task } of asks) {
-          await predictOne({ stretch, rows, query: undefined }, task, { session, labels, run: { folder, head } });
+        for (let first = 0; first < rows.length; first += asksAtOnce) {
+          const asks = rows.slice(first, first + asksAtOnce).map((own) => ({ rows: own, query: undefined }));
+          await predictAsks({ stretch, asks }, task, { session, labels, run: { folder, head } });
         }
       },
       async [Symbol.asyncDispose]() {
@@ -113,57 +115,52 @@ interface Opened {
 }
 
 /** What the commands would ask of a video of one's own. */
-async function asksOf(opened: Opened, drawn: DrawnFeatures, context: BenchContext): Promise<Ask[]> {
+async function asksOf(opened: Opened, drawn: DrawnFeatures, context: BenchContext): Promise<Asks> {
   const { head, folder } = opened;
   const { rows, file, tokens, seconds } = drawn;
   switch (folder.info.task) {
     case 'mq':
-      return [{ rows, task: { options: {}, feeds: (own, shown) => actionFormerFeeds(own, [shown]) } }];
+      return { rows: [rows], task: { options: {}, feeds: forEach((own, shown) => actionFormerFeeds(own, [shown])) } };
     case 'nlq':
       return await questionAsks(opened, drawn, context);
     case 'lta': {
       const sizes = { rows: rowsOfHead(head.config, head.family), width: rows.shape[1]! }; // two axes
       const options = { items: [`at ${seconds}`] };
-      return [{ rows, task: { options, feeds: (_, shown) => ltaMethod.feeds([shown], sizes) } }];
+      return { rows: [rows], task: { options, feeds: forEach((_, shown) => ltaMethod.feeds([shown], sizes)) } };
     }
     case 'pnr':
     case 'oscc': {
       const most = rowsOfHead(head.config, head.family);
-      return ownWindows(file, [0, seconds]).map((window) => ({
-        rows: rowsOf(rows, window.rows),
-        task: { options: {}, feeds: (_, shown) => stateFeeds([shown], most) },
-      }));
+      return {
+        rows: ownWindows(file, [0, seconds]).map((window) => rowsOf(rows, window.rows)),
+        task: { options: {}, feeds: forEach((_, shown) => stateFeeds([shown], most)) },
+      };
     }
     case 'recognition': {
       const [count = 0, width = 0] = rows.shape;
-      return Array.from({ length: Math.ceil(count / windowsAtOnce) }, (_, i) => ({
-        rows: rowsOf(rows, [i * windowsAtOnce, Math.min(count, (i + 1) * windowsAtOnce)]),
-        task: {
-          options: {},
-          feeds: (_, { data, shape }) =>
-            featureBatch(
-              Array.from({ length: shape[0] ?? 0 }, (_, row) => data.slice(row * width, (row + 1) * width)),
-              width,
-            ),
-        },
-      }));
+      const groups = Array.from({ length: Math.ceil(count / windowsAtOnce) }, (_, i) =>
+        rowsOf(rows, [i * windowsAtOnce, Math.min(count, (i + 1) * windowsAtOnce)]),
+      );
+      const vectors = ({ data, shape: [own = 0] }: Tensor<'float32'>): Float32Array[] =>
+        Array.from({ length: own }, (_, row) => data.slice(row * width, (row + 1) * width));
+      return { rows: groups, task: { options: {}, feeds: forEach((_, shown) => featureBatch(vectors(shown), width)) } };
     }
     case 'fhp': {
       const shown = looksAtTokens(head) ? tokens : rows;
-      return framesOf(drawn).map((row) => ({
-        rows: pickRows(shown, [row]),
-        task: { options: { sizes: [1, 1] }, feeds: handFeeds },
-      }));
+      return {
+        rows: framesOf(drawn).map((row) => pickRows(shown, [row])),
+        task: { options: { sizes: [1, 1] }, feeds: forEach(handFeeds) },
+      };
     }
     case 'scod': {
       const seen = ownFrames(undefined, mapsForm(head).frames).rowsOf(file);
-      return framesOf(drawn).map((row) => ({
-        rows: pickRows(tokens, seen[row]!), // one for each row
-        task: { options: unitSize, feeds: objectFeeds },
-      }));
+      return {
+        rows: framesOf(drawn).map((row) => pickRows(tokens, seen[row]!)), // one for each row
+        task: { options: unitSize, feeds: forEach(objectFeeds) },
+      };
     }
     case 'sta':
-      return framesOf(drawn).map((row) => boxAsk(opened, pickRows(tokens, [row])));
+      return { rows: framesOf(drawn).map((row) => pickRows(tokens, [row])), task: boxTask(opened) };
     default:
       throw new EgolensError('model.config', `${folder.id}: a head for ${String(folder.info.task)}`);
   }
@@ -184,32 +181,35 @@ async function questionAsks(
   { folder, head }: Opened,
   { rows }: DrawnFeatures,
   { signal = new AbortController().signal, progress = quiet }: BenchContext,
-): Promise<Ask[]> {
+): Promise<Asks> {
   const options = { force: false, device: 'cpu', threads: 1, signal, progress };
   await using words = await openQuestionWords({ folder, head }, options);
   const { vocabulary } = words;
-  const asked = await words.of([numbered(question, '0')]);
+  const [asked] = await words.of([numbered(question, '0')]);
   const top = head.family === 'groundnlq' ? { max_seg_num: usualTop } : { top: usualTop };
-  return asked.map((one) => ({
-    rows,
-    task: { options: top, feeds: (own, shown) => questionFeeds(own, shown, one, vocabulary) },
-  }));
+  // Each question gives one with its words.
+  return {
+    rows: [rows],
+    task: { options: top, feeds: forEach((own, shown) => questionFeeds(own, shown, asked!, vocabulary)) },
+  };
 }
 
 /** Boxes are those of the detector that the head names, whose time counts too, else seeded ones. */
-function boxAsk({ folder, detector }: Opened, rows: Tensor<'float32'>): Ask {
+function boxTask({ folder, detector }: Opened): Asks['task'] {
   const nouns = headCategories(folder, 'noun');
   const seeded = detector === undefined ? boxes() : [];
   return {
-    rows,
-    task: {
-      options: { max_detections: usualTop },
-      async feeds(head, window) {
-        const frame = { id: 'frame', size: frameSize };
-        const found = detector === undefined ? [seeded] : await candidates({ detector }, [frame], window, nouns);
-        const [own = []] = found;
-        return interactionFeeds(head, { ...window, shape: window.shape.slice(1) }, { size: frameSize, boxes: own });
-      },
+    options: { max_detections: usualTop },
+    async feeds(head, asks) {
+      const windows = asks.map(({ rows }) => ({ ...rows, shape: rows.shape.slice(1) }));
+      const frames = asks.map(() => ({ id: 'frame', size: frameSize }));
+      const found =
+        detector === undefined ? asks.map(() => seeded) : await candidates({ detector }, frames, windows, nouns);
+      return interactionFeeds(
+        head,
+        windows,
+        found.map((own) => ({ size: frameSize, boxes: own })),
+      );
     },
   };
 }

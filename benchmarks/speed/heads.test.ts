@@ -75,7 +75,7 @@ test('every kind of head is asked what its command asks of a video, beside the e
     await headFolder('hands', { dim: width, grid: [times, h, w], hidden: 8 }, tokens),
     await headFolder('sta-roi', { dim: width, grid: [h, w], nouns: 3, verbs: 2 }, tokens),
   ]);
-  expect(records.map(({ figure, detail }) => [figure, detail['runs']])).toEqual([
+  expect(records.map(({ figure, detail }) => [figure, detail['asks']])).toEqual([
     ['recognition', 1],
     ['pnr', 1],
     ['scod', 8],

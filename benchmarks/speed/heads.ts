@@ -94,7 +94,7 @@ function headsCase(encoder: Session, feature: string, drawn: DrawnFeatures, pass
           head: pass.id,
           seconds: drawn.seconds,
           windows: drawn.windows.length,
-          runs: pass.runs,
+          asks: pass.asks,
           threads: 1,
           headCpuMs: float(medianOf(samples, stepOf(i), 'ownCpuMs')),
           headMs: float(medianOf(samples, stepOf(i), 'wallMs')),

@@ -41,6 +41,7 @@ export async function anticipateActions(
 ): Promise<number> {
   const { ltaMethod } = await import('../../heads/lta-method.js');
   const { rowsOfHead } = await import('../pipeline/placed-clips.js');
+  const { forEach } = await import('../pipeline/predict.js');
   const { ActionQueries, actionRecord, samplesOf, sequenceSchema } = await import('../pipeline/action-task.js');
   const { futureActions, usualInputActions } = await import('../ego4d/action-clips.js');
   checkFlags(flags);
@@ -53,8 +54,9 @@ export async function anticipateActions(
     optionsFor: (window) => ({ items: [samplesOf(window)] }),
     queries: (stretch) => queries.of(stretch),
     rowsFor: ({ rows: [first, end] }) => Array.from({ length: end - first }, (_, i) => first + i),
-    feeds: ({ config, family }, rows) =>
+    feeds: forEach(({ config, family }, rows) =>
       ltaMethod.feeds([rows], { rows: rowsOfHead(config, family), width: rows.shape[1] ?? 0 }),
+    ),
     record: (prediction, _, window) => actionRecord(prediction, window),
     columns: (format) => [
       ...columnsOf('input', 'id', 'time'),

@@ -6,7 +6,6 @@ import type { HeadFolder } from '../models/head-folder.js';
 import type { FrameSize } from '../pipeline/frame-sizes.js';
 import type { BoxSource, InteractionQuery } from '../pipeline/interaction-task.js';
 import type { Stretch } from '../pipeline/predict.js';
-import { tensor } from '../tensor.js';
 import type { JsonDocument, Progress } from '../types.js';
 import type { Parsed, Shell } from './base-command.js';
 import { given } from './flags.js';
@@ -92,13 +91,21 @@ export async function anticipateObjects(
     asks: interactionAsks,
     queries: (stretch) => queries.of(stretch).map((asked) => ({ asked, stretch })),
     rowsFor: ({ asked: { rows } }) => rows,
-    async feeds(opened, rows, { asked, stretch }) {
-      const { form, meta } = stretch.file;
-      task.checkSource(source, form, flags['force-features']);
-      const size: FrameSize = sizes.of(asked.ask, { path: stretch.path, meta });
-      const id = asked.ask?.id ?? boxName(stretch.id, task.frameOf(asked, stretch.file));
-      const [boxes = []] = await task.candidates(source, [{ id, size }], rows, categories.noun);
-      return interactionFeeds(opened, tensor('float32', rows.shape.slice(1), rows.data), { size, boxes });
+    async feeds(opened, asks) {
+      const frames = asks.map(({ query: { asked, stretch } }) => {
+        const { form, meta } = stretch.file;
+        task.checkSource(source, form, flags['force-features']);
+        const size: FrameSize = sizes.of(asked.ask, { path: stretch.path, meta });
+        return { id: asked.ask?.id ?? boxName(stretch.id, task.frameOf(asked, stretch.file)), size };
+      });
+      // An ask sees the one window that ends at its frame.
+      const windows = asks.map(({ rows }) => ({ ...rows, shape: rows.shape.slice(1) }));
+      const boxes = await task.candidates(source, frames, windows, categories.noun);
+      return interactionFeeds(
+        opened,
+        windows,
+        frames.map(({ size }, i) => ({ size, boxes: boxes[i] ?? [] })),
+      );
     },
     record: (prediction, { file }, { asked }) =>
       task.interactionRecord(prediction, { id: asked.ask?.id ?? null, frame: task.frameOf(asked, file) }),

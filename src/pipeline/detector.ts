@@ -6,10 +6,9 @@ import type { CandidateBox } from '../models/forecasts.js';
 import type { HeadFolder } from '../models/head-folder.js';
 import type { Head, HeadFamily, HeadPrediction } from '../models/head.js';
 import { openSession, type Session } from '../runtime/session.js';
-import { sizeOf, tensor } from '../tensor.js';
 import type { Tensor } from '../types.js';
 import type { FrameSize } from './frame-sizes.js';
-import { itemMaps, mapsForm, stacked } from './object-maps.js';
+import { mapsForm, mapsOf } from './object-maps.js';
 import { openHead } from './recognize-head.js';
 
 /** An open detector. Dispose it. */
@@ -19,11 +18,11 @@ export interface Detector extends AsyncDisposable {
   /**
    * Boxes of frames by falling score, at most 100 each.
    *
-   * @param rows [n, tokens, width]: the windows that end at the frames
+   * @param windows [tokens, width] each: those that end at the frames
    * @param sizes of the frames, in pixels: the boxes are in them
    * @throws EgolensError data.shape for tokens that the detector was not made for
    */
-  boxes(rows: Tensor<'float32'>, sizes: readonly FrameSize[]): Promise<CandidateBox[][]>;
+  boxes(windows: readonly Tensor<'float32'>[], sizes: readonly FrameSize[]): Promise<CandidateBox[][]>;
 }
 
 export interface DetectorOptions {
@@ -76,18 +75,16 @@ export async function openDetector(
   return {
     folder,
     head,
-    async boxes(rows, sizes) {
-      const [count = 0, ...rest] = rows.shape;
-      if (count !== sizes.length) {
-        throw new EgolensError('internal.bug', `${count} windows with ${sizes.length} sizes of frames`);
+    async boxes(windows, sizes) {
+      if (windows.length !== sizes.length) {
+        throw new EgolensError('internal.bug', `${windows.length} windows with ${sizes.length} sizes of frames`);
       }
-      const length = sizeOf(rest);
-      const windowAt = (i: number): Tensor<'float32'> =>
-        tensor('float32', [1, ...rest], rows.data.subarray(i * length, (i + 1) * length));
+      // A detector looks at one window of a frame.
+      const items = windows.map((window) => ({ ...window, shape: [1, ...window.shape] }));
       const found: CandidateBox[][] = [];
-      for (let first = 0; first < count; first += framesAtOnce) {
+      for (let first = 0; first < items.length; first += framesAtOnce) {
         const group = sizes.slice(first, first + framesAtOnce);
-        const maps = stacked(group.map((_, i) => itemMaps(windowAt(first + i), form)));
+        const maps = mapsOf(items.slice(first, first + framesAtOnce), form);
         const predictions = await detect({ session, head, folder }, maps, thresholds);
         group.forEach((size, i) => {
           found.push((predictions[i] ?? []).flatMap((one) => candidateOf(one, head, size)));
@@ -107,7 +104,9 @@ async function detect(
   const labels = Object.fromEntries(
     Object.entries(folder.labels).flatMap(([kind, names]) => (names ? [[kind, names]] : [])),
   );
-  return head.decode(await session.run({ maps }, Object.keys(head.outputs)), { labels, options, clock: null });
+  // The maps were laid out for this run alone.
+  const outputs = await session.run({ maps }, Object.keys(head.outputs), { transfer: true });
+  return head.decode(outputs, { labels, options, clock: null });
 }
 
 function candidateOf(prediction: HeadPrediction, { kinds }: Head, size: FrameSize): CandidateBox[] {

@@ -4,7 +4,7 @@ import { EgolensError } from '../errors.js';
 import type { ReadOptions } from '../features/store.js';
 import { sha256File } from '../files.js';
 import type { BoxCorners, CandidateBox } from '../models/forecasts.js';
-import { sizeOf, tensor } from '../tensor.js';
+import { sizeOf, tensor, unstacked } from '../tensor.js';
 import type { JsonDocument, Tensor } from '../types.js';
 import { readCandidateBoxes } from './candidate-boxes.js';
 import { openDetector, type DetectorOptions } from './detector.js';
@@ -166,7 +166,7 @@ export async function interactionItems(
       id: ask.id,
       size: sizes.of(ask, { path: file.path, meta: file.file.meta }),
     }));
-    const windows = 'file' in source ? noWindows : await windowsOf(file, reading);
+    const windows = 'file' in source ? [] : unstacked(await windowsOf(file, reading));
     const found = await candidates(source, framed, windows, classes.noun);
     file.places.forEach(({ ask }, place) => {
       if (ask.objects === null) {
@@ -194,8 +194,6 @@ export async function interactionItems(
   }
   return items;
 }
-
-const noWindows = tensor('float32', [0, 0, 0], new Float32Array());
 
 /** The windows of the asks of a file, in their order. */
 async function windowsOf(

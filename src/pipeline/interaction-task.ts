@@ -121,14 +121,14 @@ export interface BoxedFrame {
 /**
  * Candidate boxes of frames.
  *
- * @param windows [frames, tokens, width]
+ * @param windows of the frames, [tokens, width] each
  * @param nouns of the head whose boxes they are, for the nouns that come with boxes
  * @throws EgolensError data.shape for windows that the detector was not made for
  */
 export async function candidates(
   source: BoxSource,
   frames: readonly BoxedFrame[],
-  windows: Tensor<'float32'>,
+  windows: readonly Tensor<'float32'>[],
   nouns: Categories | undefined,
 ): Promise<(readonly CandidateBox[])[]> {
   if ('file' in source) {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { tensor } from '../tensor.js';
-import { itemMaps, mirroredMaps, shownTimes } from './object-maps.js';
+import { mapsOf, mirroredColumns, shownTimes } from './object-maps.js';
 import { ownFrames, placedFrames } from './own-frames.js';
 
 /** Windows of 2 times of 1 x 2 places, one channel: 100 window + 10 time + place. */
@@ -13,8 +13,8 @@ const windows = (count: number) =>
 const form = { grid: [1, 2], width: 1 } as const;
 
 test('the maps are the last time of the own window, then earlier ones, then the last of each other window', () => {
-  expect([...itemMaps(windows(1), { ...form, maps: 1, frames: 1 }).data]).toEqual([10, 11]);
-  expect([...itemMaps(windows(3), { ...form, maps: 4, frames: 3 }).data]).toEqual([10, 11, 0, 1, 110, 111, 210, 211]);
+  expect([...mapsOf([windows(1)], { ...form, maps: 1, frames: 1 }).data]).toEqual([10, 11]);
+  expect([...mapsOf([windows(3)], { ...form, maps: 4, frames: 3 }).data]).toEqual([10, 11, 0, 1, 110, 111, 210, 211]);
   expect(shownTimes(4, 2)).toEqual([3, 0]);
   expect(shownTimes(4, 4)).toEqual([3, 2, 1, 0]);
 });
@@ -24,11 +24,11 @@ test.each([
   ['fewer times than maps', windows(1), { maps: 3, frames: 1 }],
   ['tokens that fill no grid', tensor('float32', [1, 5, 1], new Float32Array(5)), { maps: 1, frames: 1 }],
 ])('%s: refused', (_, given, sizes) => {
-  expect(() => itemMaps(given, { ...form, ...sizes })).toThrow('expected [1, n x 1 x 2, 1]');
+  expect(() => mapsOf([given], { ...form, ...sizes })).toThrow('expected [1, n x 1 x 2, 1]');
 });
 
 test('a mirror turns the columns of every map round', () => {
-  expect([...mirroredMaps(itemMaps(windows(1), { ...form, maps: 2, frames: 1 })).data]).toEqual([11, 10, 1, 0]);
+  expect([...mirroredColumns(mapsOf([windows(1)], { ...form, maps: 2, frames: 1 }), 2).data]).toEqual([11, 10, 1, 0]);
 });
 
 /** Windows that end with frames of 10 a second. */

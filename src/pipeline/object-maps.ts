@@ -1,7 +1,7 @@
 /** Token maps that detectors of objects look at: which times of which windows, and how they are laid side by side. */
 import { EgolensError } from '../errors.js';
 import type { Head } from '../models/head.js';
-import { sizeOf, tensor } from '../tensor.js';
+import { sizeOf, stacked, tensor } from '../tensor.js';
 import type { Tensor } from '../types.js';
 
 /** What a detector is shown of a frame. */
@@ -38,16 +38,31 @@ export function shownTimes(times: number, count: number): number[] {
 }
 
 /**
- * The maps of one item.
+ * The maps of items.
  *
- * @param windows [frames, tokens, width]: the window that ends at the frame itself first
- * @returns [maps, h, w, width]: times of the first window, the last one first, then the last time of each further window
+ * @param items of [frames, tokens, width] each: the window that ends at the frame itself first
+ * @returns [items, maps, h, w, width]: times of the first window, the last one first, then the last time of each further window
  * @throws EgolensError data.shape for tokens of another grid
  */
-export function itemMaps(
+export function mapsOf(items: readonly Tensor<'float32'>[], form: MapsForm): Tensor<'float32'> {
+  const {
+    maps,
+    grid: [h, w],
+    width,
+  } = form;
+  const size = maps * h * w * width;
+  const values = new Float32Array(items.length * size);
+  items.forEach((item, i) => {
+    putMaps(values.subarray(i * size, (i + 1) * size), item, form);
+  });
+  return tensor('float32', [items.length, maps, h, w, width], values);
+}
+
+function putMaps(
+  values: Float32Array,
   { shape, data }: Tensor<'float32'>,
   { maps, frames, grid: [h, w], width }: MapsForm,
-): Tensor<'float32'> {
+): void {
   const [count = 0, tokens = 0, found = 0] = shape;
   const size = h * w * width;
   const times = tokens / (h * w);
@@ -59,7 +74,6 @@ export function itemMaps(
       { try: 'features of the encoder that the head was trained on, `extract --pool tokens`' },
     );
   }
-  const values = new Float32Array(maps * size);
   const put = (map: number, window: number, time: number): void => {
     const from = (window * times + time) * size;
     values.set(data.subarray(from, from + size), map * size);
@@ -68,44 +82,23 @@ export function itemMaps(
     put(map, 0, time);
   });
   for (let window = 1; window < frames; window++) put(own + window - 1, window, times - 1);
-  return tensor('float32', [maps, h, w, width], values);
-}
-
-/** Items of one shape as a batch. */
-export function stacked(items: readonly Tensor<'float32'>[]): Tensor<'float32'> {
-  return stackedRows(
-    items.map(({ data }) => data),
-    items[0]?.shape ?? [],
-  );
-}
-
-function stackedRows(items: readonly Float32Array[], shape: readonly number[]): Tensor<'float32'> {
-  const size = sizeOf(shape);
-  const values = new Float32Array(items.length * size);
-  items.forEach((item, i) => {
-    values.set(item, i * size);
-  });
-  return tensor('float32', [items.length, ...shape], values);
 }
 
 /** These rows of a tensor, in this order. */
 export function pickRows({ data, shape }: Tensor<'float32'>, rows: readonly number[]): Tensor<'float32'> {
   const rest = shape.slice(1);
   const length = sizeOf(rest);
-  return stackedRows(
-    rows.map((row) => data.subarray(row * length, (row + 1) * length)),
-    rest,
-  );
+  return stacked(rows.map((row) => tensor('float32', rest, data.subarray(row * length, (row + 1) * length))));
 }
 
-/** Maps [maps, h, w, width] with their columns from right to left. */
-export function mirroredMaps({ data, shape }: Tensor<'float32'>): Tensor<'float32'> {
-  const [, , w = 0, width = 0] = shape;
+/** Maps [..., rows, columns, width] as a mirror shows them: columns from right to left. What the tokens themselves tell of left and right stays. */
+export function mirroredColumns({ data, shape }: Tensor<'float32'>, columns: number): Tensor<'float32'> {
+  const width = shape.at(-1) ?? 1;
   const values = new Float32Array(data.length);
   for (let place = 0; place * width < data.length; place++) {
-    const column = place % w;
-    const from = place - column + (w - 1 - column);
-    values.set(data.subarray(from * width, (from + 1) * width), place * width);
+    const column = place % columns;
+    const from = (place - column + (columns - 1 - column)) * width;
+    values.set(data.subarray(from, from + width), place * width);
   }
   return tensor('float32', shape, values);
 }

@@ -2,13 +2,14 @@
 import type { ChangeAsk, Corners } from '../ego4d/asked-frames.js';
 import { EgolensError } from '../errors.js';
 import type { ReadOptions } from '../features/store.js';
+import { unstacked } from '../tensor.js';
 import type { JsonDocument, Tensor } from '../types.js';
 import type { FeatureIndex } from './feature-index.js';
 import { readRowsAt } from './feature-rows.js';
 import type { FrameSize, FrameSizes } from './frame-sizes.js';
 import { frameFiles } from './frame-windows.js';
 import { formOfClips } from './missing-clips.js';
-import { itemMaps, pickRows, type MapsForm } from './object-maps.js';
+import { mapsOf, pickRows, type MapsForm } from './object-maps.js';
 import { asksOfFrames, rowsOfFrames } from './object-task.js';
 import type { FeatureForm } from './segment-features.js';
 import type { HeadTrainingOptions } from './train-head.js';
@@ -137,7 +138,7 @@ export async function mapsOfItems(
   return async (item) => kept.get(item) ?? (await mapsOfFile(item.path, [item], { form, reading }))[0]!; // one
 }
 
-/** Maps of items of one file. @throws EgolensError as `readRowsAt` and `itemMaps` */
+/** Maps of items of one file. @throws EgolensError as `readRowsAt` and `mapsOf` */
 async function mapsOfFile(
   path: string,
   items: readonly ObjectItem[],
@@ -145,13 +146,12 @@ async function mapsOfFile(
 ): Promise<Tensor<'float32'>[]> {
   const wanted = [...new Set(items.flatMap(({ rows }) => rows))].sort((a, b) => a - b);
   const rows = await readRowsAt(path, wanted, reading);
-  return items.map((item) =>
-    itemMaps(
-      pickRows(
-        rows,
-        item.rows.map((row) => wanted.indexOf(row)),
-      ),
-      form,
+  const windows = items.map(({ rows: own }) =>
+    pickRows(
+      rows,
+      own.map((row) => wanted.indexOf(row)),
     ),
   );
+  // Copies: what is kept of a group may be a part of it.
+  return unstacked(mapsOf(windows, form)).map((maps) => ({ ...maps, data: maps.data.slice() }));
 }

@@ -9,7 +9,7 @@ import { inPixels } from './detector.js';
 import type { FrameSize, FrameSizes } from './frame-sizes.js';
 import { FrameQueries } from './frame-task.js';
 import type { FrameOptions } from './frame-windows.js';
-import { itemMaps, mapsForm, stacked } from './object-maps.js';
+import { mapsForm, mapsOf } from './object-maps.js';
 import type { FrameRows, OwnFrames } from './own-frames.js';
 import type { Stretch, TaskRecord } from './predict.js';
 import type { FeatureSet } from './recognize-head.js';
@@ -32,9 +32,9 @@ export function objectRecord(prediction: HeadPrediction, { id, frame, size }: Ob
   return { ...(id !== null && { id }), frame, box: [x1, y1, x2, y2].map(float), score: float(prediction.score) };
 }
 
-/** Windows of one frame -> inputs of the head. @throws EgolensError data.shape as `itemMaps` */
+/** Windows of one frame -> inputs of the head. @throws EgolensError data.shape as `mapsOf` */
 export function objectFeeds(head: Head, windows: Tensor<'float32'>): TensorsByName {
-  return { maps: stacked([itemMaps(windows, mapsForm(head))]) };
+  return { maps: mapsOf([windows], mapsForm(head)) };
 }
 
 /** Rows of an ask for a head of so many frames: frames that are not annotated are shown as the frame itself. */

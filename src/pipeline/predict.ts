@@ -12,6 +12,7 @@ import type { JsonDocument, Progress, Rational, Seconds, Span, Tensor } from '..
 import { clipSequences, type ClipOptions, type ClipSequence } from './clip-sequences.js';
 import { readRows, readRowsAt, sequenceFile, type RowKind, type SequenceFile } from './feature-rows.js';
 import { labelList } from './label-lists.js';
+import { asksAtOnce, runTogether } from './head-runs.js';
 import type { InputItem } from './inputs.js';
 import type { FeatureSet } from './recognize-head.js';
 
@@ -35,10 +36,23 @@ export interface Stretch {
   readonly item?: InputItem;
 }
 
+/** A query, and the rows that the head sees for it. */
+export interface Ask<Query = undefined> {
+  readonly rows: Tensor<'float32'>;
+  readonly query: Query;
+}
+
+/** `feeds` of a task that makes the inputs of each ask by itself. */
+export function forEach<Query>(
+  feeds: (head: Head, rows: Tensor<'float32'>, query: Query) => TensorsByName,
+): PredictionTask<Query>['feeds'] {
+  return (head, asks) => asks.map(({ rows, query }) => feeds(head, rows, query));
+}
+
 /** How a task uses its heads; `Query` is what the head is asked of a stretch, where it is asked anything. */
 export interface PredictionTask<Query = undefined> {
-  /** Inputs of the head for one stretch. */
-  feeds(head: Head, rows: Tensor<'float32'>, query: Query): TensorsByName | Promise<TensorsByName>;
+  /** Inputs of the head for asks of one stretch: a set of batch 1 for each, in their order. Sets of equal shapes run together. */
+  feeds(head: Head, asks: readonly Ask<Query>[]): readonly TensorsByName[] | Promise<readonly TensorsByName[]>;
   /** Questions to a stretch, or frames of it; one run of the head each. */
   queries(stretch: Stretch): readonly Query[] | Promise<readonly Query[]>;
   /** What the rows of its features are; default vectors. */
@@ -114,17 +128,20 @@ export async function* predict<Query>(
     const queries = await task.queries(stretch);
     const rowsOf = await rowReader(stretch, queries, { task, run });
     const records: PredictionRecord[] = [];
-    for (const query of queries) {
-      const rows = rowsOf(query);
-      const found = await predictOne({ stretch, rows, query }, task, { session, labels, run });
-      const kept = found.flatMap((prediction) => {
-        if ('score' in prediction && prediction.score < run.minScore) return [];
-        const own = task.record(prediction, stretch, query);
-        return own === undefined ? [] : [own];
+    for (let first = 0; first < queries.length; first += asksAtOnce) {
+      const asks = queries.slice(first, first + asksAtOnce).map((query) => ({ rows: rowsOf(query), query }));
+      const found = await predictAsks({ stretch, asks }, task, { session, labels, run });
+      found.forEach((predictions, i) => {
+        const { query } = asks[i]!; // predictions for each
+        const kept = predictions.flatMap((prediction) => {
+          if ('score' in prediction && prediction.score < run.minScore) return [];
+          const own = task.record(prediction, stretch, query);
+          return own === undefined ? [] : [own];
+        });
+        const before = records.length;
+        const named = kept.slice(0, run.top).map((own, n) => ({ id: `${stretch.id}#${before + n}`, ...own }));
+        records.push(...named.map((own) => recordOf(own, stretch, task.schema, folder)));
       });
-      const before = records.length;
-      const named = kept.slice(0, run.top).map((own, n) => ({ id: `${stretch.id}#${before + n}`, ...own }));
-      records.push(...named.map((own) => recordOf(own, stretch, task.schema, folder)));
     }
     yield { stretch, records };
   }
@@ -145,27 +162,23 @@ async function rowReader<Query>(
   const length = sizeOf(shape.slice(1));
   const places = new Map(wanted.map((row, place) => [row, place]));
   return (query) => {
-    const asked = task.rowsFor!(query); // as above
+    const asked = task.rowsFor!(query).map((row) => places.get(row)!); // as above; all were wanted
+    const whole = [asked.length, ...shape.slice(1)];
+    const [first = 0] = asked;
+    if (asked.every((place, i) => place === first + i)) {
+      return tensor('float32', whole, data.subarray(first * length, (first + asked.length) * length));
+    }
     const chosen = new Float32Array(asked.length * length);
-    asked.forEach((row, i) => {
-      const place = places.get(row)!; // all were wanted
+    asked.forEach((place, i) => {
       chosen.set(data.subarray(place * length, (place + 1) * length), i * length);
     });
-    return tensor('float32', [asked.length, ...shape.slice(1)], chosen);
+    return tensor('float32', whole, chosen);
   };
 }
 
-/** One run of an open head: inputs out of rows, and what its outputs mean. */
-export async function predictOne<Query>(
-  {
-    stretch,
-    rows,
-    query,
-  }: {
-    readonly stretch: Pick<Stretch, 'file' | 'duration'>;
-    readonly rows: Tensor<'float32'>;
-    readonly query: Query;
-  },
+/** What an open head says to asks of a stretch, in their order: inputs out of rows, runs, and what their outputs mean. */
+export async function predictAsks<Query>(
+  { stretch, asks }: { readonly stretch: Pick<Stretch, 'file' | 'duration'>; readonly asks: readonly Ask<Query>[] },
   task: Pick<PredictionTask<Query>, 'feeds' | 'options' | 'optionsFor'>,
   {
     session,
@@ -176,15 +189,17 @@ export async function predictOne<Query>(
     readonly labels: Readonly<Record<string, readonly string[]>>;
     readonly run: Pick<PredictionRun, 'folder' | 'head'>;
   },
-): Promise<readonly HeadPrediction[]> {
-  const outputs = await session.run(await task.feeds(head, rows, query), Object.keys(head.outputs));
-  const [found] = head.decode(outputs, {
-    labels,
-    options: { ...folder.info.options, ...task.options, ...task.optionsFor?.(query) },
-    clock: stretch.file.form.clock ?? null,
-    durations: [stretch.duration],
+): Promise<(readonly HeadPrediction[])[]> {
+  const outputs = await runTogether(session, await task.feeds(head, asks), Object.keys(head.outputs));
+  return outputs.map((own, i) => {
+    const [found] = head.decode(own, {
+      labels,
+      options: { ...folder.info.options, ...task.options, ...task.optionsFor?.(asks[i]!.query) }, // outputs for each
+      clock: stretch.file.form.clock ?? null,
+      durations: [stretch.duration],
+    });
+    return found ?? [];
   });
-  return found ?? [];
 }
 
 function recordOf(own: TaskRecord, stretch: Stretch, schema: string, { id }: HeadFolder): PredictionRecord {

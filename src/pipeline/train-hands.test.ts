@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { tensor } from '../tensor.js';
 import { handFeeds, handRecord, looksAtTokens } from './hand-task.js';
-import { mirroredHands, mirroredTokens } from './train-hands.js';
+import { mirroredColumns } from './object-maps.js';
+import { mirroredHands } from './train-hands.js';
 
 test('in a mirror columns are reversed at every time and row, and twice is as before', () => {
   const tokens = tensor(
@@ -9,9 +10,9 @@ test('in a mirror columns are reversed at every time and row, and twice is as be
     [12, 2],
     Float32Array.from({ length: 24 }, (_, i) => i),
   );
-  const once = mirroredTokens(tokens, [2, 2, 3]);
+  const once = mirroredColumns(tokens, 3);
   expect([...once.data.subarray(0, 12)]).toEqual([4, 5, 2, 3, 0, 1, 10, 11, 8, 9, 6, 7]);
-  expect(mirroredTokens(once, [2, 2, 3]).data).toEqual(tokens.data);
+  expect(mirroredColumns(once, 3).data).toEqual(tokens.data);
 });
 
 test('in a mirror the left hand is the right one, and what is not annotated stays so', () => {

@@ -4,7 +4,7 @@ import { EgolensError } from '../errors.js';
 import { sha256File } from '../files.js';
 import type { Head } from '../models/head.js';
 import type { Grid } from '../models/positions.js';
-import { tensor } from '../tensor.js';
+import { stacked } from '../tensor.js';
 import { sampleRandom } from '../train/order.js';
 import type { TrainingData } from '../train/trainer.js';
 import type { JsonDocument, Tensor } from '../types.js';
@@ -15,6 +15,7 @@ import { FrameSizes, type FrameSize } from './frame-sizes.js';
 import { frameFiles, tokenGridOf } from './frame-windows.js';
 import { handRecord, handSchema, unitSize } from './hand-task.js';
 import { formOfClips } from './missing-clips.js';
+import { mirroredColumns } from './object-maps.js';
 import type { TaskRecord } from './predict.js';
 import type { FeatureForm } from './segment-features.js';
 import { usualBatch, type Evaluate, type HeadTraining, type HeadTrainingOptions } from './train-head.js';
@@ -179,7 +180,7 @@ function dataOf(
           const window = await load(item);
           const isMirrored = sampleRandom(seed, epoch, sample).uniform() < mirror;
           return isMirrored
-            ? { window: mirroredTokens(window, grid), known: mirroredHands(item.known) }
+            ? { window: mirroredColumns(window, grid[2]), known: mirroredHands(item.known) }
             : { window, known: item.known };
         }),
       );
@@ -190,18 +191,6 @@ function dataOf(
       };
     },
   };
-}
-
-/** Tokens of the picture in a mirror: columns of the grid in reverse order. What the tokens themselves tell of left and right stays. */
-export function mirroredTokens({ data, shape }: Tensor<'float32'>, [, , columns]: Grid): Tensor<'float32'> {
-  const [tokens = 0, width = 0] = shape;
-  const mirrored = new Float32Array(data.length);
-  for (let token = 0; token < tokens; token++) {
-    const column = token % columns;
-    const from = (token - column + (columns - 1 - column)) * width;
-    mirrored.set(data.subarray(from, from + width), token * width);
-  }
-  return tensor('float32', shape, mirrored);
 }
 
 /** The hands of the picture in a mirror: left is right. */
@@ -215,16 +204,6 @@ export function mirroredHands({ points, size }: KnownHands): KnownHands {
     return value === 0 && y === 0 ? 0 : width - value;
   });
   return { points: mirrored, size };
-}
-
-function stacked(windows: readonly Tensor<'float32'>[]): Tensor<'float32'> {
-  const shape = windows[0]?.shape ?? [];
-  const size = windows[0]?.data.length ?? 0;
-  const data = new Float32Array(windows.length * size);
-  windows.forEach((window, i) => {
-    data.set(window.data, i * size);
-  });
-  return tensor('float32', [windows.length, ...shape], data);
 }
 
 async function scoreRun(

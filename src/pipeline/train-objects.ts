@@ -5,6 +5,7 @@ import { sha256File } from '../files.js';
 import type { JsonValue } from '../json.js';
 import type { BoxCorners } from '../models/forecasts.js';
 import type { Head } from '../models/head.js';
+import { stacked } from '../tensor.js';
 import { sampleRandom } from '../train/order.js';
 import type { TrainingData } from '../train/trainer.js';
 import type { JsonDocument, Tensor } from '../types.js';
@@ -12,7 +13,7 @@ import { unitSize } from './detector.js';
 import { readDocument } from './documents.js';
 import { indexFeatures } from './feature-index.js';
 import { tokenGridOf } from './frame-windows.js';
-import { mapsForm, mirroredMaps, stacked } from './object-maps.js';
+import { mapsForm, mirroredColumns } from './object-maps.js';
 import { mapsOfItems, readObjects, type MapsOf, type ObjectItem, type ObjectSplitOptions } from './object-splits.js';
 import { objectRecord, objectSchema } from './object-task.js';
 import type { TaskRecord } from './predict.js';
@@ -169,7 +170,7 @@ function dataOf(
       for (const sample of samples) {
         const [own, truth] = [await mapsOf(items[sample]!), shown[sample]!]; // the trainer's numbers are below `samples`
         const isMirrored = sampleRandom(seed, epoch, sample).uniform() < mirror;
-        maps.push(isMirrored ? mirroredMaps(own) : own);
+        maps.push(isMirrored ? mirroredColumns(own, own.shape[2]!) : own);
         truths.push(isMirrored ? mirroredTruth(truth) : truth);
       }
       const targets = Object.entries(method.targets(truths, head));

@@ -1,7 +1,7 @@
 import { EgolensError } from '../errors.js';
 import type { TensorsByName } from '../runtime/training-session.js';
-import { bytesOf, shapeText } from '../tensor.js';
-import type { AnyTensor, Tensor } from '../types.js';
+import { shapeText, stacked } from '../tensor.js';
+import type { Tensor } from '../types.js';
 import type { StepGraphs } from './graphs.js';
 
 /** Batches of a training step: which graph they are for, and how several become one. */
@@ -36,34 +36,9 @@ export function checkBatch({ inputs }: Inputs, batch: TensorsByName): void {
 }
 
 /** Inputs of equal shapes behind each other, along a new first axis. */
-export function stacked(batches: readonly TensorsByName[]): TensorsByName {
-  const [first] = batches;
-  return Object.fromEntries(
-    Object.keys(first ?? {}).map((name) => [name, stack(batches.map((batch) => batch[name]!))] as const), // checked to be equal
-  );
-}
-
-function stack(values: readonly AnyTensor[]): AnyTensor {
-  const [first] = values as readonly [AnyTensor, ...AnyTensor[]]; // a run has a step
-  const whole = new Uint8Array(values.length * bytesOf(first).length);
-  values.forEach((value, i) => {
-    whole.set(bytesOf(value), i * bytesOf(first).length);
-  });
-  const shape = [values.length, ...first.shape];
-  const { dtype } = first;
-  const { buffer } = whole;
-  switch (dtype) {
-    case 'float32':
-      return { dtype, shape, data: new Float32Array(buffer) };
-    case 'int64':
-      return { dtype, shape, data: new BigInt64Array(buffer) };
-    case 'int32':
-      return { dtype, shape, data: new Int32Array(buffer) };
-    case 'float16':
-      return { dtype, shape, data: new Uint16Array(buffer) };
-    default:
-      return { dtype, shape, data: whole };
-  }
+export function stackedBatches(batches: readonly TensorsByName[]): TensorsByName {
+  const names = Object.keys(batches[0] ?? {});
+  return Object.fromEntries(names.map((name) => [name, stacked(batches.map((batch) => batch[name]!))] as const)); // checked to be equal
 }
 
 /** Single numbers by name. */

@@ -3,7 +3,7 @@ import { onnxBytes } from '../graph/onnx.js';
 import type { openTrainingSession, StateUpdate, TensorsByName } from '../runtime/training-session.js';
 import { shapeText, sizeOf, tensor } from '../tensor.js';
 import type { Tensor } from '../types.js';
-import { bucketOf, checkBatch, numbersByStep, numbersOf, stacked } from './batches.js';
+import { bucketOf, checkBatch, numbersByStep, numbersOf, stackedBatches } from './batches.js';
 import {
   lossOutput,
   normOutput,
@@ -87,7 +87,7 @@ export class OpenTraining implements Training {
     const bucket = this.#check(batches);
     const feeds = batches.map((batch, i) => ({ ...batch, ...this.#stepFeeds(rates[i]!, i) }));
     const make = (): StepGraph => this.#graphs[bucket]!.rounds(batches.length);
-    const { values, kept } = await this.#use(`rounds ${bucket}`, stacked(feeds), { make });
+    const { values, kept } = await this.#use(`rounds ${bucket}`, stackedBatches(feeds), { make });
     const numbers = numbersByStep(values, batches.length);
     if (!kept) throw this.#notFiniteAmong(numbers);
     const first = this.#step + 1;

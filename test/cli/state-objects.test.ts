@@ -9,7 +9,7 @@ import { openModelFolder } from '../../src/models/folder.js';
 import type { BoxCorners } from '../../src/models/forecasts.js';
 import { openDetector } from '../../src/pipeline/detector.js';
 import { seededRandom } from '../../src/random.js';
-import { tensor } from '../../src/tensor.js';
+import { tensor, zeros } from '../../src/tensor.js';
 import { temporaryFolder } from './command.js';
 import { leftovers, records, run, type Ended } from './program.js';
 
@@ -235,7 +235,7 @@ test('a file of coming interactions trains a detector that gives candidate boxes
   await using detector = await openDetector(at('sta', 'final'), { device: 'cpu', threads: 1, headOf });
   const [tokens, channels] = [256, detector.head.widths[0] ?? 0];
   const found = await detector.boxes(
-    tensor('float32', [2, tokens, channels], new Float32Array(2 * tokens * channels)),
+    [zeros('float32', [tokens, channels]), zeros('float32', [tokens, channels])],
     [
       [width, height],
       [10, 10],
@@ -243,8 +243,8 @@ test('a file of coming interactions trains a detector that gives candidate boxes
   );
   expect(found).toHaveLength(2);
   for (const { box } of found[1]!) expect(Math.max(...box)).toBeLessThanOrEqual(10);
-  const wrong = tensor('float32', [1, 7, channels], new Float32Array(7 * channels));
-  await expect(detector.boxes(wrong, [[width, height]])).rejects.toMatchObject({ code: 'data.shape' });
+  const wrong = zeros('float32', [7, channels]);
+  await expect(detector.boxes([wrong], [[width, height]])).rejects.toMatchObject({ code: 'data.shape' });
 });
 
 test('a head of three frames sees those before and after, and is no detector of one', async () => {
