@@ -7,6 +7,7 @@
  * Errors of commands are printed by `src/cli/base-command.ts`; the ones here come from before or outside a command.
  */
 import { existsSync } from 'node:fs';
+import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const exitInternal = 1;
@@ -99,7 +100,21 @@ function print(code, message, hint, error) {
     retryable: error?.details?.retryable ?? false,
   };
   if (jsonErrors) console.error(JSON.stringify(record));
-  else console.error(`error ${code}: ${message}${hint === undefined ? '' : `\ntry: ${hint}`}`);
+  else
+    console.error(
+      `error ${code}: ${withGivenNames(message, record.input)}${hint === undefined ? '' : `\ntry: ${hint}`}`,
+    );
+}
+
+/**
+ * Modules that see only a file name begin their message with it; the user knows the input under the name he gave. Lists in a message
+ * stand on lines of their own: a name with a line break would look like one.
+ */
+function withGivenNames(text, input) {
+  const own = input === null ? undefined : `\`${basename(input)}\`: `;
+  const message = own !== undefined && text.startsWith(own) ? `\`${input}\`: ${text.slice(own.length)}` : text;
+  const names = [input, ...argv].filter((name) => name?.includes('\n'));
+  return names.reduce((line, name) => line.replaceAll(name, name.replaceAll('\n', '\\n')), message);
 }
 
 /** oclif's texts in one line: a head, what it announces on lines of their own, and a reference to --help. */

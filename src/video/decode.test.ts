@@ -373,14 +373,18 @@ describe('odd inputs', () => {
     const text = content();
     if (kind === 'a folder') mkdirSync(path);
     else if (text !== undefined) writeFileSync(path, text);
-    await expect(openVideo(path)).rejects.toMatchObject({ code });
+    const message = expect.stringMatching(kind === 'missing' ? /no such file/ : /: expected .*, found /) as unknown;
+    await expect(openVideo(path)).rejects.toMatchObject({ code, message });
   });
 
-  test('an mp4 cut before its index is decode.truncated', async () => {
+  test('an mp4 cut before its index is decode.truncated, and says what is missing', async () => {
     const path = join(folder, 'no-index.mp4');
     const bytes = readFileSync(join(folder, 'plain.mp4'));
     writeFileSync(path, bytes.subarray(0, bytes.indexOf('moov') - 4));
-    await expect(openVideo(path)).rejects.toMatchObject({ code: 'decode.truncated' });
+    const message = expect.stringMatching(
+      /^`no-index.mp4`: expected a whole file, found .*without its index; .*moov atom not found$/,
+    ) as unknown;
+    await expect(openVideo(path)).rejects.toMatchObject({ code: 'decode.truncated', message });
   });
 
   const silent = isModern ? '' : ' (skipped: this build says nothing about it)';

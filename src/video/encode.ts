@@ -4,7 +4,7 @@ import { basename } from 'node:path';
 import type { Writable } from 'node:stream';
 import { EgolensError } from '../errors.js';
 import { consumeLines, fileUrl, watchChild, type RunLimits } from './ffmpeg.js';
-import { collectMessages, exitError } from './messages.js';
+import { collectMessages, exitText, type Exit, type MessageLog } from './messages.js';
 import type { Tools } from './tools.js';
 
 /** What the frames are and what becomes of them. */
@@ -80,7 +80,7 @@ export async function startEncoding(
   const failed = async (): Promise<never> => {
     const exit = await watch.gone;
     await told;
-    throw watch.failure() ?? encodeError(exitError(name, 'ffmpeg', exit, messages.log()), messages.log().tail, codec);
+    throw watch.failure() ?? encodeError(name, exit, messages.log(), codec);
   };
   let isOver = false;
   /** Ends the wait for a frame to be taken: by its last byte, or because nobody is there to take it. */
@@ -139,12 +139,12 @@ function inputOf(child: ChildProcess, channel: number): Writable {
   return child.stdio[channel] as Writable; // opened as a pipe
 }
 
-function encodeError(error: EgolensError, tail: readonly string[], codec: EncoderName): EgolensError {
-  if (tail.some((line) => /No space left/i.test(line))) {
-    return new EgolensError('limit.disk', error.message, { cause: error, retryable: true });
+function encodeError(name: string, exit: Exit, log: MessageLog, codec: EncoderName): EgolensError {
+  const message = `\`${name}\`: ${exitText('ffmpeg', exit, log)}`;
+  if (log.tail.some((line) => /No space left/i.test(line))) {
+    return new EgolensError('limit.disk', message, { retryable: true });
   }
-  return new EgolensError('tool.failed', error.message, {
-    cause: error,
+  return new EgolensError('tool.failed', message, {
     try: `\`ffmpeg -h encoder=${codec}\` shows whether this build can write such files`,
   });
 }

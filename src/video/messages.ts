@@ -78,10 +78,30 @@ const wordings: readonly (readonly [RegExp, ErrorCode])[] = [
   ],
 ];
 
-/** The stable code for what ffmpeg said; `decode.failed` when nothing is known about it. */
-export function classifyMessages(lines: readonly string[]): ErrorCode {
-  return wordings.find(([pattern]) => lines.some((line) => pattern.test(line)))?.[1] ?? 'decode.failed';
+/** What an end means, and the line that says so. */
+interface Classified {
+  readonly code: ErrorCode;
+  readonly line?: string;
 }
+const unclassified: Classified = { code: 'decode.failed' };
+
+/** The stable code for what ffmpeg said; `decode.failed` when nothing is known about it. */
+export function classifyMessages(lines: readonly string[]): Classified {
+  for (const [pattern, code] of wordings) {
+    const line = lines.find((each) => pattern.test(each));
+    if (line !== undefined) return { code, line };
+  }
+  return unclassified;
+}
+
+/** What was expected and what was found, in front of ffmpeg's own words: those name neither. */
+const findings: Partial<Record<ErrorCode, string>> = {
+  'input.not_a_video': 'expected a video, found no media that ffmpeg knows',
+  'decode.truncated': 'expected a whole file, found one that is cut off or without its index',
+  'decode.encrypted': 'expected a readable stream, found an encrypted one',
+  'decode.no_video_stream': 'expected a video stream, found none',
+  'decode.unsupported_codec': 'expected a codec that this ffmpeg decodes, found another',
+};
 
 const hints: Partial<Record<ErrorCode, string>> = {
   'decode.truncated': 'copy the file again; a recording that was cut off may be repaired by tools for its camera',
@@ -100,13 +120,19 @@ export interface Exit {
   readonly signal: NodeJS.Signals | null;
 }
 
-/** The error that an end with a code or a signal means. */
-export function exitError(name: string, program: string, exit: Exit, log: MessageLog): EgolensError {
-  const code = exit.signal === null ? classifyMessages([...log.firstErrors, ...log.tail]) : 'decode.failed';
+/** How a process ended, and what it said last; `said` in place of that where one line tells more. */
+export function exitText(program: string, exit: Exit, log: MessageLog, said?: string): string {
   const how = exit.signal === null ? `exit ${exit.code}` : exit.signal;
-  const said = log.tail.at(-1) ?? log.firstErrors.at(-1);
+  const words = said ?? log.tail.at(-1) ?? log.firstErrors.at(-1);
+  return `${program} stopped (${how})${words === undefined ? '' : `: ${words}`}`;
+}
+
+/** The error that an end of reading with a code or a signal means. */
+export function exitError(name: string, program: string, exit: Exit, log: MessageLog): EgolensError {
+  const { code, line } = exit.signal === null ? classifyMessages([...log.firstErrors, ...log.tail]) : unclassified;
+  const finding = findings[code] === undefined ? '' : `${findings[code]}; `;
   const hint = hints[code];
-  return new EgolensError(code, `\`${name}\`: ${program} stopped (${how})${said === undefined ? '' : `: ${said}`}`, {
+  return new EgolensError(code, `\`${name}\`: ${finding}${exitText(program, exit, log, line)}`, {
     ...(hint === undefined ? {} : { try: hint }),
     ...(exit.signal === null ? {} : { retryable: true }),
   });

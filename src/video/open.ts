@@ -92,6 +92,7 @@ export async function openVideo(path: string, options: OpenOptions = {}): Promis
 }
 
 async function sizeOfFile(path: string): Promise<number> {
+  const name = basename(path);
   let info;
   try {
     info = await stat(path);
@@ -100,15 +101,16 @@ async function sizeOfFile(path: string): Promise<number> {
     const isMissing = code === 'ENOENT' || code === 'ENOTDIR';
     throw new EgolensError(
       isMissing ? 'input.not_found' : 'input.unreadable',
-      `\`${path}\`: ${isMissing ? 'no such file' : `cannot be read (${code ?? 'unknown reason'})`}`,
+      `\`${name}\`: ${isMissing ? 'no such file' : `cannot be read (${code ?? 'unknown reason'})`}`,
       { cause },
     );
   }
   if (!info.isFile()) {
     const what = info.isDirectory() ? 'a folder' : 'a special file';
-    throw new EgolensError('input.not_a_file', `\`${path}\`: expected a video file, found ${what}`);
+    throw new EgolensError('input.not_a_file', `\`${name}\`: expected a video file, found ${what}`);
   }
-  if (info.size === 0) throw new EgolensError('input.empty', `\`${path}\`: the file has no bytes`);
+  if (info.size === 0)
+    throw new EgolensError('input.empty', `\`${name}\`: expected a video, found a file without bytes`);
   return info.size;
 }
 

@@ -67,6 +67,15 @@ test('an error is one egolens.error/1 record with --log-format json', async () =
   expect(await records(stderr)).toMatchObject([{ schema: 'egolens.error/1', code: 'usage.flag', input: null }]);
 });
 
+test.each([
+  ['probe', ['probe', 'two\nlines.mp4']],
+  ['a command that ends with it', ['extract', 'info', 'two\nlines.npy']],
+])('a name with a line break is one line of a message: %s', async (_, args) => {
+  const { code, stderr } = await egolens(args);
+  expect(code).toBe(4);
+  expect(stderr).toMatch(/^error input\.not_found: .*two\\nlines.*\n$/);
+});
+
 test('help errors lists every code', async () => {
   const { code, stdout, stderr } = await egolens(['help', 'errors']);
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });

@@ -1,6 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { loadFileRules } from '../../src/cli/file-rules.js';
+import { validateFile } from '../../src/pipeline/validate.js';
 import { egolens, inShell, temporaryFolder, type CommandEnd } from './command.js';
 import { fixtures, records, type Row } from './program.js';
 import { caseFiles, challengeTasks, goldenEgo4d, readJsonFile, testFiles } from './truth-records.js';
@@ -66,6 +68,30 @@ describe('faults', () => {
     expect(end.code).toBe(5);
     expect(rows.some(({ code }) => code === 'ids.unknown')).toBe(true);
     expect(summary['errors']).toBeGreaterThanOrEqual(value.results.length);
+  });
+
+  test.each(challengeTasks)('%s: annotations of another task to compare with are refused', async (task) => {
+    const path = caseFiles(task).predictions.find((one) => !one.includes('logits'))!;
+    const other = task === 'sta' ? 'nlq' : 'sta';
+    const against = join(caseFiles(other).folder, testFiles[other]);
+    const { rows } = await validateFile(path, await loadFileRules(), { kind: 'submission', task, against, most: 9 });
+    expect(rows.filter(({ level }) => level === 'error')).toMatchObject([{ code: 'reference.unreadable', at: '' }]);
+  });
+
+  test('records are compared with --against as `submit` would: the first that it refuses is told', async () => {
+    const against = join(fixtures, 'ego4d', 'moments_test_unannotated.json');
+    expect(await validated(['predictions', moments, '--against', against])).toMatchObject({
+      end: { code: 0 },
+      rows: [],
+    });
+    const lines = readFileSync(moments, 'utf8').trimEnd().split('\n');
+    lines[6] = lines[6]!.replaceAll(/"(clip_uid|uid)":"/g, '"$1":"other-');
+    const moved = file('other-split.ndjson', lines.join('\n'));
+    const { end, rows } = await validated(['predictions', moved, '--against', against]);
+    expect(end.code).toBe(5);
+    expect(rows).toMatchObject([
+      { code: 'record.refused', at: '/6', line: 7, found: expect.stringContaining('is not in') as string },
+    ]);
   });
 
   test('the line is that of the file, for JSON over lines and for records', async () => {
