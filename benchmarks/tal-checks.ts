@@ -3,7 +3,6 @@ import { findingList, type FindingList } from '../src/findings.js';
 import type { DocumentKind, Finding, JsonDocument } from '../src/types.js';
 import { below, expectObject, expectText, wrongType, type Place } from './ego4d/box-checks.js';
 import { checkIds, pointer } from './ego4d/checks.js';
-import { describeFile } from './ego4d/videos-file.js';
 import { entriesOf, isObject, type JsonObject } from './reading.js';
 import { areRecords } from './records.js';
 import { addScores, checkSpanList, eachObject, expectSegment, warnTiedLabels } from './span-checks.js';
@@ -48,7 +47,13 @@ function checkResults(list: FindingList, document: JsonDocument, against: JsonDo
   if (areRecords(value, 'egolens.moment/1')) return; // our own, held to their schema elsewhere
   const root: Place = () => '';
   if (!isObject(value)) {
-    wrongType(list, value, root, 'an object', `this is ${describeFile(document)}`);
+    wrongType(
+      list,
+      value,
+      root,
+      'an object',
+      'results are {version, external_data, results: {video: [{label, score, segment}]}}',
+    );
     return;
   }
   expectObject(list, value, root, ['version', 'results', 'external_data']);

@@ -54,6 +54,21 @@ test('truth as predictions gives the maximum', () => {
   );
 });
 
+test('the order of guesses does not matter where scores differ; a worthless one at the end never raises a number', () => {
+  fc.assert(
+    fc.property(videos, fc.array(moment, { maxLength: 8 }), (all, list) => {
+      const guesses = list.map(({ label, segment }, i) => ({ label, segment, score: 1 - i / 10 }));
+      const scored = (results: readonly unknown[]): readonly { readonly value: number }[] =>
+        evaluate(truthOf(all), { version: '1.3', external_data: {}, results: { v1: results } }).rows;
+      const before = scored(guesses);
+      expect(scored([...guesses].reverse())).toEqual(before);
+      scored([...guesses, { label: 'a', segment: [900, 901], score: -1 }]).forEach(({ value }, i) => {
+        expect(value).toBeLessThanOrEqual(before[i]!.value);
+      });
+    }),
+  );
+});
+
 test('a guess is a hit up to the threshold that it reaches', () => {
   const truth = truthOf({ v1: [{ label: 'a', segment: [0, 10] }] });
   const found = evaluate(truth, resultsOf({ v1: [{ label: 'a', segment: [0, 7.5] }] }));

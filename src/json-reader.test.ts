@@ -119,6 +119,17 @@ test('a million faults give the first hundred of each kind and the count of the 
   expect(performance.now() - begin).toBeLessThan(20_000);
 });
 
+test.each([
+  ["{'a': 1}", 'json.dump'],
+  ['{"a": True}', 'json.dump'],
+  ['{"a": [nan]}', 'json.dump'],
+  ['version https://git-lfs.github.com/spec/v1', 'Git LFS'],
+  ['<!DOCTYPE html>', 'website'],
+  [Uint8Array.of(0x80, 0x04, 0x95), 'pickle'],
+])('what is no JSON is known by how it begins: %s', (text, hint) => {
+  expect(failure(text).suggestions.join()).toContain(hint);
+});
+
 test('a byte order mark passes and is told', () => {
   const document = parseJson('a.json', '\ufeff\n{"a":\n1}');
   expect(document.value).toEqual({ a: 1 });

@@ -589,7 +589,7 @@ function syntaxError(
   return new EgolensError(
     'data.invalid',
     `\`${name}\`: ${placeText(text, offset)}: expected ${expected}, found ${foundText(text, offset)}`,
-    { ...details, input: name },
+    { ...hintOf(foundText(text, offset), offset), ...details, input: name },
   );
 }
 
@@ -618,6 +618,15 @@ function foundText(text: JsonText, offset: number): string {
   return `\`${word}\``;
 }
 
+/** What usually stands behind a token that is no JSON. */
+function hintOf(found: string, offset: number): { readonly try?: string } {
+  if (["`'`", '`True`', '`False`', '`None`', '`nan`', '`inf`'].includes(found))
+    return { try: 'this is how Python prints a value: write the file with `json.dump`' };
+  if (offset > 0) return {};
+  if (found === '`version`') return { try: 'this looks like a pointer of Git LFS: fetch the file itself' };
+  return found === '`<`' ? { try: 'this looks like a page of a website: download the file itself' } : {};
+}
+
 function badUtf8(name: string, text: JsonText): EgolensError {
   const end = text.length - 1;
   // Halves are good or not; a cut inside a letter is avoided by going back to where one begins.
@@ -638,6 +647,6 @@ function badUtf8(name: string, text: JsonText): EgolensError {
   return new EgolensError(
     'data.invalid',
     `\`${name}\`: ${placeText(text, from)}: expected UTF-8, found the byte 0x${text[from]!.toString(16).padStart(2, '0')}`,
-    { try: 'save the file as UTF-8', input: name },
+    { try: 'save the file as UTF-8; a zip archive, a pickle or an array is no JSON', input: name },
   );
 }

@@ -29,7 +29,7 @@ export function wrongType(list: FindingList, value: unknown, at: Place, expected
 
 /**
  * An object that has the members it needs: `member.missing` for each that it lacks, `member.unknown` (a warning) for each that is
- * neither needed nor known; `known` may be left out where any other member is welcome.
+ * neither needed nor known; `known` may be left out where any other member is welcome. `hint`: the form that it should have.
  */
 export function expectObject(
   list: FindingList,
@@ -37,11 +37,17 @@ export function expectObject(
   at: Place,
   needed: readonly string[],
   known?: readonly string[],
+  hint?: string,
 ): value is JsonObject {
-  if (!isObject(value)) return wrongType(list, value, at, 'an object');
+  if (!isObject(value)) return wrongType(list, value, at, 'an object', hint);
   for (const key of needed) {
     if (!Object.hasOwn(value, key)) {
-      list.error('member.missing', () => ({ at: below(at, key)(), expected: `a member \`${key}\``, found: 'none' }));
+      list.error('member.missing', () => ({
+        at: below(at, key)(),
+        expected: `a member \`${key}\``,
+        found: 'none',
+        ...(hint === undefined ? {} : { hint }),
+      }));
     }
   }
   if (known === undefined) return true;
@@ -114,6 +120,7 @@ export function expectBox(
   at: Place,
   picture?: Picture,
   inverted: 'error' | 'warning' = 'error',
+  hint = 'boxes are in pixels of the full-scale frame; predictions on scaled frames must be scaled back',
 ): void {
   if (!checkCorners(list, corners, at, inverted) || picture === undefined) return;
   const [x1, y1, x2, y2] = corners;
@@ -123,7 +130,7 @@ export function expectBox(
     at: at(),
     expected: `a box inside the picture of ${picture.width} x ${picture.height}`,
     found: `\`[${corners.join(', ')}]\``,
-    hint: 'boxes are in pixels of the full-scale frame; predictions on scaled frames must be scaled back',
+    hint,
   }));
 }
 

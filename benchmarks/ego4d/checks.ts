@@ -3,6 +3,7 @@
  * `FindingList` (src/findings.ts), which bounds what is kept and counts everything.
  */
 import type { FaultDetail, FindingList } from '../../src/findings.js';
+import { Float, float, floatText } from '../../src/json.js';
 import { escapePointer } from '../../src/json-text.js';
 
 /** JSON pointer of parts: `pointer('results', uid, 3)` is `/results/<uid>/3`. */
@@ -14,9 +15,15 @@ export function pointer(...parts: readonly (string | number)[]): string {
 export function shown(value: unknown): string {
   if (value === undefined) return 'none';
   if (Array.isArray(value)) return `a list of ${value.length}`;
+  if (value instanceof Float) return `\`${floatText(value.value)}\``;
   if (typeof value === 'object' && value !== null) return `an object of ${Object.keys(value).length} members`;
   const text = typeof value === 'number' || typeof value === 'bigint' ? String(value) : JSON.stringify(value);
   return `\`${text.length > 60 ? `${text.slice(0, 57)}…` : text}\``;
+}
+
+/** A value of a document that keeps literals, for `shown`: a whole number that is no bigint was written with a point. */
+export function asWritten(value: unknown): unknown {
+  return typeof value === 'number' && Number.isInteger(value) ? float(value) : value;
 }
 
 /** How many of the asked ids were answered. */
@@ -78,7 +85,7 @@ export function checkIds(
     if (unknown !== false)
       list[unknown]('ids.unknown', () => ({
         at: at(index),
-        expected: `a ${what} of the reference file`,
+        expected: `${what} of the reference file`,
         found: `\`${id}\``,
         hint: rules.hint ?? 'the file may belong to another split or version',
       }));

@@ -205,7 +205,8 @@ function readHands(
     for (const [hand, name] of ['left', 'right'].entries()) {
       if (count[hand] !== 0) continue;
       const when = times[0] === 0 ? 'at any key frame' : 'at a contact frame';
-      const hint = 'the official mean over these hands divides by zero: predict more items';
+      const hint =
+        'the official mean over these hands divides by zero: predict more items; is the truth the unannotated test file?';
       throw fault(document, '', `predictions for an item with an annotated ${name} hand ${when}`, answers, hint);
     }
   }

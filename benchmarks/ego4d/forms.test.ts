@@ -141,7 +141,20 @@ test('a file of another task or kind is one finding that says what it is', async
   expect(await formFindings('recognition', 'predictions', documentOf({}))).toEqual([]);
 });
 
-test('ten million faults give a bounded list in bounded time', async () => {
+test('a bare map of numbers with a fault is not taken for the bare map of another task', async () => {
+  const short = documentOf({ '7_99': [1, 2, 3, 4, 5, 6, 7, 8, 9, 10] });
+  expect((await formFindings('fhp', 'submission', short)).map(({ code, at }) => [code, at])).not.toContainEqual([
+    'file.other_form',
+    '',
+  ]);
+  expect(formOf(short.value)).toBeUndefined();
+  const frames = await formFindings('pnr', 'submission', documentOf({ clip: 15 }));
+  expect(frames).toMatchObject([{ code: 'data.invalid', expected: 'a list' }]);
+  const logits = documentOf({ clip: Array.from({ length: 16 }, (_, i) => i) });
+  expect(await formFindings('fhp', 'submission', logits)).toMatchObject([{ found: 'PNR logits' }]);
+});
+
+test('a million faults give a bounded list in bounded time', async () => {
   const document = parseJson('a.json', `{"c":[${'[],'.repeat(1_000_000)}[]]}`);
   const value = {
     version: '1.0',

@@ -25,6 +25,8 @@ export interface FileForm {
   readonly what: string;
   /** Does the value look like it? Cheap, and true for files with faults inside. */
   fits(value: unknown): boolean;
+  /** For bare lists of numbers and the like, which a faulty file of another task may be too: is it this one beyond doubt? */
+  isSure?(value: unknown): boolean;
 }
 
 type JsonObject = Readonly<Record<string, unknown>>;
@@ -105,6 +107,7 @@ export const fileForms: readonly FileForm[] = [
     kind: 'annotations',
     what: 'Moment Queries class list',
     fits: (value) => mapOf(value, (index) => typeof index === 'number' || typeof index === 'bigint'),
+    isSure: (value) => isObject(value) && has('Background')(value),
   },
   {
     schema: 'ego4d.mq.submission/1',
@@ -326,6 +329,11 @@ export const fileForms: readonly FileForm[] = [
         value,
         listOfNumbers((length) => length > 2 && length <= 16),
       ),
+    isSure: (value) =>
+      mapOf(
+        value,
+        listOfNumbers((length) => length === 16),
+      ),
   },
   {
     schema: 'ego4d.oscc.submission/1',
@@ -363,7 +371,7 @@ export function formFor(task: ScoredTask, kind: DocumentKind, value: unknown): F
 
 /** What a document seems to be, whatever it was given as. */
 export function formOf(value: unknown): FileForm | undefined {
-  return fileForms.find((form) => form.fits(value));
+  return fileForms.find((form) => form.fits(value) && (form.isSure?.(value) ?? true));
 }
 
 /**

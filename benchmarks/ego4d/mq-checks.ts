@@ -64,7 +64,13 @@ function checkPredictions(
     return;
   }
   if (!isObject(value)) {
-    wrongType(list, value, root, 'an object', `this is ${describeFile(document)}`);
+    wrongType(
+      list,
+      value,
+      root,
+      'an object',
+      'a submission is {version, challenge, detect_results: {clip_uid: […]}, retrieve_results: {clip_uid: […]}}',
+    );
     return;
   }
   const parts = ['detect_results', 'retrieve_results'];

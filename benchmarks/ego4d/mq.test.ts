@@ -102,6 +102,28 @@ test('truth written as predictions through submission() gives the maximum, and p
   );
 });
 
+test('a truth without moments gives no numbers, and says why', () => {
+  const file = documentOf('moments_test_unannotated.json', momentsFile({ c1: [], c2: [] }, 'test'));
+  const { notes, rows } = evaluate(submissionOf({ c1: [], c2: [] }), file);
+  expect(rows[0]!.value).toBeNaN();
+  expect(notes.join()).toContain('is this the unannotated test file?');
+});
+
+test('records of a clip without a label count as those of a submission do; of an unknown clip, the truth is named', () => {
+  const file = documentOf('moments_val.json', momentsFile({ c1: [{ label: 'cut', start: 1, end: 9 }], c2: [] }));
+  const recordsOf = (...uids: string[]): unknown[] =>
+    uids.map((uid, i) => ({
+      ...{ schema: 'egolens.moment/1', of: { kind: 'clip', uid }, clip_uid: uid },
+      ...{ label: 'cut', start: 1, end: 9, score: 0.5 + i / 10 },
+    }));
+  const rowsOf = (value: unknown): unknown =>
+    mq.prepare([file], [documentOf('guesses.ndjson', value)], options).evaluate(options).rows;
+  const records = recordsOf('c1', 'c2') as Record<string, unknown>[];
+  const { json } = mq.submission!(records, file, { fillMissing: false });
+  expect(rowsOf(records)).toEqual(rowsOf(JSON.parse(jsonText(json as JsonValue))));
+  expect(() => rowsOf(recordsOf('c9'))).toThrow('clip `c9` is not in `moments_val.json`');
+});
+
 test('the order of predictions matters to tied scores only', () => {
   fc.assert(
     fc.property(truths, guessLists, fc.nat(), (clips, guesses, turn) => {

@@ -71,10 +71,12 @@ function prepare(truth: readonly JsonDocument[], predictions: readonly JsonDocum
   const split = options.split ?? defaultSplit(allClips);
   // A substring test, as the official evaluator does it: `val` is selected by `validation` and by `train+val`.
   const clips = allClips.filter(({ subset }) => split.includes(subset));
-  const parts = predictionParts(predictions, allClips);
+  const parts = predictionParts(predictions, truth);
   const scorer = new MomentScorer(clips, parts);
   const notes = [...scorer.notes];
   if (clips.length === 0) notes.push(`no clip has a split that \`${split}\` contains: every number is undefined`);
+  else if (scorer.truth.spans.unit.length === 0)
+    notes.push('the truth holds no moment, so every number is undefined: is this the unannotated test file?');
   return {
     units: scorer.truth.units.names,
     evaluate: (evalOptions) => scorer.evaluate(evalOptions, notes),
@@ -88,12 +90,14 @@ function defaultSplit(clips: readonly MomentClip[]): string {
   return splits.size === 1 ? [...splits][0]! : 'validation';
 }
 
-function predictionParts(documents: readonly JsonDocument[], clips: readonly MomentClip[]): Parts {
+function predictionParts(documents: readonly JsonDocument[], truth: readonly JsonDocument[]): Parts {
   let parts: Parts = {};
   for (const document of documents) {
     const { value } = document;
     if (isMomentRecords(value)) {
-      const lists = momentLists(value, clips, document.name);
+      // Also of clips without a label, which the official converter drops: what is predicted there is wrong, but no fault of the file.
+      const names = truth.map(({ name }) => name).join(', ');
+      const lists = momentLists(value, momentClips(truth, 'all'), names);
       parts = {
         detection: { document, results: lists.detection, at: 'detect_results', isGuess: false },
         retrieval: { document, results: lists.retrieval, at: 'retrieve_results', isGuess: false },

@@ -45,11 +45,9 @@ function checkResults(
   const { value } = document;
   const root: Place = () => '';
   if (kind === 'predictions' && areRecords(value, 'egolens.answer/1')) return; // our own, held to their schema elsewhere
-  if (!isObject(value)) {
-    wrongType(list, value, root, 'an object', `this is ${describeFile(document)}`);
-    return;
-  }
-  expectObject(list, value, root, ['version', 'challenge', 'results'], []);
+  const form =
+    'a submission is {version, challenge, results: [{clip_uid, annotation_uid, query_idx, predicted_times}]}';
+  if (!expectObject(list, value, root, ['version', 'challenge', 'results'], [], form)) return;
   expectConstant(list, value['version'], () => '/version', '1.0');
   expectConstant(list, value['challenge'], () => '/challenge', challengeName);
   const results = value['results'];

@@ -107,6 +107,10 @@ function readChanges(
     );
     notes.push(...surplusNotes(byId.keys(), clips, answers.name));
   }
+  if (clips.length > 0 && clips.every(({ clip }) => (clip['state_change'] ?? null) === null))
+    notes.push(
+      `no clip of \`${truth.name}\` has a \`state_change\`, so all count as changes: is it the unannotated test file?`,
+    );
   const predicted = told[0]!; // castAnswers: one of them is there
   const differing = predicted.filter((change, i) => change !== (told[1] ?? predicted)[i]).length;
   if (differing > 0)

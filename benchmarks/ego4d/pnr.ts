@@ -119,7 +119,7 @@ function positiveOf(document: JsonDocument, clip: ChangeClip): PositiveClip {
   const field = (clip.clip['parent_pnr_frame'] ?? null) === null ? 'pnr_frame' : 'parent_pnr_frame';
   const change = clip.clip[field];
   if (typeof change !== 'number') {
-    const hint = 'a clip counts as a change unless its `state_change` is false';
+    const hint = 'a clip counts as a change unless its `state_change` is false; files for testing say neither';
     throw fault(document, `${clip.at}/parent_pnr_frame`, 'the frame of the change', change, hint);
   }
   return { clip, frames, truth: change - start, rate: (frames + 1) / seconds };

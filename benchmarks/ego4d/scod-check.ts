@@ -108,6 +108,9 @@ function checkCategory(list: FindingList, id: unknown, at: Place, reference: Ref
   }));
 }
 
+const outsideHint =
+  'these are the corners of x, y, width, height in pixels of the full-scale frame: is the form x1, y1, x2, y2, or the frame scaled?';
+
 /** [x, y, width, height], finite, with a width and a height. */
 function checkSides(list: FindingList, value: unknown, at: Place, picture: Picture | undefined): void {
   if (!expectList(list, value, at, 4) || value.length !== 4) return;
@@ -126,7 +129,7 @@ function checkSize(
   picture: Picture | undefined,
 ): void {
   if (width > 0 && height > 0) {
-    expectBox(list, [x, y, x + width, y + height], at, picture);
+    expectBox(list, [x, y, x + width, y + height], at, picture, 'error', outsideHint);
     return;
   }
   list.error('box.inverted', () => ({

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { EgolensError } from '../../src/errors.js';
 import { jsonText, type JsonValue } from '../../src/json.js';
 import { parseJson } from '../../src/json-reader.js';
 import type { EvalOptions, JsonDocument, Nested } from '../../src/types.js';
@@ -173,6 +174,24 @@ test('drawing every image once changes nothing, and a worthless last detection r
   );
 });
 
+test('the order of detections matters to tied scores only, and a copy of each never raises recall', () => {
+  fc.assert(
+    fc.property(fc.array(fc.oneof(detection, near), { minLength: 1, maxLength: 12 }), fc.nat(), (list, turn) => {
+      const listed = list.map((one, i) => ({ ...one, category_id: 1, score: one.score + i * 1e-7 }));
+      const at = turn % listed.length;
+      const [before, turned, copied] = [
+        listed,
+        [...listed.slice(at), ...listed.slice(0, at)],
+        listed.flatMap((one) => [one, one]),
+      ].map((each) => evaluate(coco(), jsonText(each as JsonValue)));
+      if (before!.ties!.tied === 0) expect(turned!.official).toEqual(before!.official);
+      const recallOf = ({ official }: typeof before & object): number =>
+        (official['stats'] as Nested)['AR@100'] as number;
+      expect(recallOf(copied!)).toBeLessThanOrEqual(recallOf(before!) + 1e-12);
+    }),
+  );
+});
+
 test.each([
   ['an empty list', /.*/, '[]', 'at least one detection'],
   ['an object', /.*/, '{"results":[]}', 'expected a list'],
@@ -211,6 +230,29 @@ test.each([
   const document = parseJson('results.json', results().replace(from, to));
   const findings = scod.check('submission', document, coco());
   expect(findings.map((finding) => `${finding.code} ${finding.at}`)).toContain(`${code} ${at}`);
+});
+
+test('a truth without boxes gives -1, and says why', () => {
+  const truth = parseJson('coco_gt.json', jsonText({ ...(coco().value as object), annotations: [] }));
+  const { rows, notes } = evaluate(truth);
+  expect(rows[0]!.value).toBe(-1);
+  expect(notes.join()).toContain('is it of the test split?');
+});
+
+test('hints name the usual slips: ids as text, corners instead of sides', () => {
+  const suggestions = (text: string): string => {
+    try {
+      evaluate(coco(), text);
+    } catch (error) {
+      if (error instanceof EgolensError) return error.suggestions.join();
+    }
+    return '';
+  };
+  expect(suggestions(results().replace('"image_id":1,', '"image_id":"1",'))).toContain('as a number');
+  expect(suggestions(results().replace('"image_id":1,', '"image_id":"v/1.jpg",'))).toContain('of the same split?');
+  const corners = results().replace('[200.0,210.0,120.0,130.0]', '[1200.0,210.0,1320.0,340.0]');
+  const findings = scod.check('submission', parseJson('results.json', corners), coco());
+  expect(findings.find(({ code }) => code === 'box.outside')!.hint).toContain('is the form x1, y1, x2, y2');
 });
 
 test('the check warns once of an image with more than a hundred detections', () => {

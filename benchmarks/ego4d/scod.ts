@@ -185,7 +185,10 @@ function readScod(truthDocument: JsonDocument, results: JsonDocument): ScodData 
     const id = idAt(results, detection['image_id'], () => pointer(i, 'image_id'));
     const at = imageAt.get(id);
     if (at === undefined) {
-      const hint = 'the ids are those of the COCO file of the challenge; is this file of the same split?';
+      const isText = typeof id === 'string' && imageAt.has(Number(id));
+      const hint = isText
+        ? 'write the id as a number, without quotes'
+        : 'the ids are those of the COCO file of the challenge; is this file of the same split?';
       throw fault(results, pointer(i, 'image_id'), 'an image of the truth', id, hint, 'data.unknown_id');
     }
     image[i] = at;
@@ -198,6 +201,7 @@ function readScod(truthDocument: JsonDocument, results: JsonDocument): ScodData 
   const boxes = truth.categories.map(({ id }, at) => grouped(truth, id, imageAt, { image, category, box, score }, at));
   const cut = boxes.reduce((sum, { detectionStart }) => sum + overLimit(detectionStart), 0);
   const notes: string[] = [];
+  if (truth.boxes.length === 0) notes.push('the truth holds no box, so every number is -1: is it of the test split?');
   if (unknownCategories > 0)
     notes.push(
       `${unknownCategories} of ${count} detections have a category that the truth does not list and are not looked at`,

@@ -17,7 +17,7 @@ import {
   type Place,
 } from './box-checks.js';
 import { isNumber } from './box-reading.js';
-import { checkFinite, checkIds, pointer, shown, tiedScores, warnTied } from './checks.js';
+import { asWritten, checkFinite, checkIds, pointer, shown, tiedScores, warnTied } from './checks.js';
 
 /** What `challenge` says in a submission. */
 export const staChallengeName = 'ego4d_short_term_object_interaction_anticipation';
@@ -26,6 +26,9 @@ export const staVersion = '1.0';
 
 const guessFields = ['box', 'noun_category_id', 'verb_category_id', 'time_to_contact', 'score'];
 const objectFields = ['box', 'verb_category_id', 'noun_category_id', 'time_to_contact'];
+
+const submissionForm =
+  'a submission is {version, challenge, results: {uid: [{box, noun_category_id, verb_category_id, time_to_contact, score}]}}';
 
 /** What the annotations say about predictions. */
 interface Reference {
@@ -106,7 +109,7 @@ function checkCategories(list: FindingList, value: unknown, field: string): void
 
 function checkResults(list: FindingList, value: unknown, reference: Reference | undefined): void {
   const root: Place = () => '';
-  if (!expectObject(list, value, root, ['version', 'challenge', 'results'], [])) return;
+  if (!expectObject(list, value, root, ['version', 'challenge', 'results'], [], submissionForm)) return;
   expectConstant(list, value['version'], below(root, 'version'), staVersion);
   expectConstant(list, value['challenge'], below(root, 'challenge'), staChallengeName);
   const results = value['results'];
@@ -168,7 +171,10 @@ function checkGuess(
         at: below(at, field)(),
         expected: 'a float: digits with a decimal point or exponent',
         found: shown(number),
-        hint: 'write `1.0`, not `1`: the official check refuses integers here',
+        hint:
+          typeof number === 'bigint'
+            ? 'write `1.0`, not `1`: the official check refuses integers here'
+            : 'write a number, without quotes',
       }));
       if (field === 'score' && typeof number === 'bigint') scores.push(Number(number));
       continue;
@@ -205,8 +211,8 @@ function checkCategoryLiteral(
     list.error('number.literal', () => ({
       at: below(at, field)(),
       expected: 'an integer: digits without a decimal point',
-      found: shown(id),
-      hint: 'write `3`, not `3.0`',
+      found: shown(asWritten(id)),
+      hint: typeof id === 'number' ? 'write `3`, not `3.0`' : 'write the id of the category, without quotes',
     }));
     return;
   }

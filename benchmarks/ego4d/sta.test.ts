@@ -221,6 +221,15 @@ test.each([
   expect(() => sta.prepare([annotationsOf(perfect)], [mutated], options)).toThrow(message);
 });
 
+test('a float where an integer is wanted is shown as it was written', () => {
+  const { json } = sta.submission!(recordsOf(perfect), annotationsOf(perfect), { fillMissing: false });
+  const text = jsonText(json as JsonValue).replace('"noun_category_id":1,', '"noun_category_id":1.0,');
+  const document = parseJson('predictions.json', text, { literals: true });
+  expect(() => sta.prepare([annotationsOf(perfect)], [document], options)).toThrow('found `1.0`');
+  const [finding] = sta.check('submission', document).filter(({ level }) => level === 'error');
+  expect(finding).toMatchObject({ code: 'number.literal', found: '`1.0`', hint: 'write `3`, not `3.0`' });
+});
+
 const first = `/results/${uidOf(0)}/0`;
 test.each([
   ['an integer score', '"score":1.0', '"score":1', 'number.literal', `${first}/score`],

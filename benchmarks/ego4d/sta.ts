@@ -20,7 +20,7 @@ import { repeatsOf } from '../detections.js';
 import { fault, isObject, listAt, NameTable, numberAt, objectAt, textAt, type JsonObject } from '../reading.js';
 import { isNumber, onlyDocument, putBox } from './box-reading.js';
 import { inChallengeForm } from './box-records.js';
-import { pointer } from './checks.js';
+import { asWritten, pointer } from './checks.js';
 import { checkSta, staChallengeName, staVersion } from './sta-check.js';
 import {
   classPrecisions,
@@ -373,18 +373,29 @@ function checkGuess(document: JsonDocument, value: unknown, uid: string, k: numb
     'a prediction is {box, noun_category_id, verb_category_id, time_to_contact, score}',
   );
   const wrong = (field: string, expected: string, hint: string): EgolensError =>
-    fault(document, pointer('results', uid, k, field), expected, guess[field], hint);
+    fault(document, pointer('results', uid, k, field), expected, asWritten(guess[field]), hint);
   const box = guess['box'];
   if (!Array.isArray(box) || box.length !== 4) {
     throw wrong('box', 'a list of four numbers', 'write the box as [x1, y1, x2, y2]');
   }
   for (const field of ['noun_category_id', 'verb_category_id'] as const) {
     if (typeof guess[field] === 'bigint' || typeof guess[field] === 'boolean') continue;
-    throw wrong(field, 'an integer without a decimal point', 'write `3`, not `3.0`');
+    const isFloat = typeof guess[field] === 'number';
+    throw wrong(
+      field,
+      'an integer, without a decimal point',
+      isFloat ? 'write `3`, not `3.0`' : 'write the id, without quotes',
+    );
   }
   for (const field of ['time_to_contact', 'score'] as const) {
     if (typeof guess[field] === 'number') continue;
-    throw wrong(field, 'a float, with a decimal point or exponent', 'write `1.0`, not `1`: integers are refused here');
+    const hint = 'write `1.0`, not `1`: integers are refused here';
+    const isInteger = typeof guess[field] === 'bigint';
+    throw wrong(
+      field,
+      'a float, with a decimal point or exponent',
+      isInteger ? hint : 'write a number, without quotes',
+    );
   }
 }
 
@@ -403,7 +414,8 @@ function readAnnotations(document: JsonDocument): StaAnnotation[] {
     const uid = textAt(document, annotation['uid'], () => at('uid'), form);
     const listed = annotation['objects'];
     if (!Array.isArray(listed) || listed.length === 0) {
-      const hint = 'the official code cannot score an image without truth: leave it out of the annotations';
+      const hint =
+        'the official code cannot score an image without truth: leave it out; files for testing have no truth at all';
       throw fault(document, at('objects'), 'at least one annotated object', listed, hint);
     }
     const objects = listed.map((item: unknown, k): JsonObject => {

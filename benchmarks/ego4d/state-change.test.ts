@@ -241,6 +241,20 @@ describe('OSCC', () => {
     );
   });
 
+  test('a truth that says nothing of changes is scored as the official code would, and told', () => {
+    const { clips } = annotations.value as { clips: Record<string, unknown>[] };
+    const untold = clips.map((clip) => ({ ...clip, state_change: null, parent_pnr_frame: null }));
+    const answers = asDocument(
+      'submission.json',
+      [0, 1, 2].map((i) => ({ unique_id: `u${i}`, state_change: true })),
+    );
+    const { official, notes } = oscc
+      .prepare([asDocument('test.json', { clips: untold })], [answers], options)
+      .evaluate(options);
+    expect(official['accuracy']).toBe(1);
+    expect(notes.join()).toContain('is it the unannotated test file?');
+  });
+
   test('missing clips are filled with what most records say', () => {
     const records = osccRecords([fixed[0]!, fixed[0]!]);
     const { json, counts } = oscc.submission!(records, annotations, { fillMissing: true });

@@ -21,6 +21,10 @@ import { checkIds, shown, tiedScores, warnTied } from './checks.js';
 /** What `challenge` says in a submission. */
 export const vq2dChallengeName = 'ego4d_vq2d_challenge';
 
+/** For messages: what a submission looks like. */
+export const submissionForm =
+  'a submission is {version, challenge, results: {videos: [{video_uid, clips: [{clip_uid, predictions: [{query_sets}]}]}]}}';
+
 /** Frames of a track count at this rate, those of a video at six times as many. */
 const trackRate = 5;
 const videoRate = 30;
@@ -118,7 +122,7 @@ function checkTruthBox(list: FindingList, box: unknown, at: Place): number | und
 }
 
 function checkSubmission(list: FindingList, value: unknown, truth: unknown): void {
-  if (!expectObject(list, value, root, ['version', 'challenge', 'results'], [])) return;
+  if (!expectObject(list, value, root, ['version', 'challenge', 'results'], [], submissionForm)) return;
   expectConstant(list, value['challenge'], below(root, 'challenge'), vq2dChallengeName);
   const version = value['version'];
   if (version !== undefined && expectText(list, version, below(root, 'version')) && isObject(truth)) {

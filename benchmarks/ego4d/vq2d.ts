@@ -21,7 +21,7 @@ import { fault, isObject, listAt, NameTable, numberAt, objectAt, type JsonObject
 import { isNumber, onlyDocument } from './box-reading.js';
 import { inChallengeForm } from './box-records.js';
 import { pointer } from './checks.js';
-import { checkVq2d, vq2dChallengeName } from './vq2d-check.js';
+import { checkVq2d, submissionForm, vq2dChallengeName } from './vq2d-check.js';
 import {
   hasInverted,
   isContiguous,
@@ -217,8 +217,6 @@ function details(
 }
 
 const truthForm = 'this should be `vq_val.json` or a file of its form';
-const submissionForm =
-  'a submission is {version, challenge, results: {videos: [{video_uid, clips: [{clip_uid, predictions: [{query_sets}]}]}]}}';
 const orderHint =
   'videos, clips and annotations must stand in the order of the annotation file: `submit vq2d` writes them so';
 
@@ -334,10 +332,11 @@ function isTrue(value: unknown): boolean {
 }
 
 function readTruth(document: JsonDocument, query: JsonObject, at: string): { track: Track; largest: number } {
-  const listed = listAt(document, query['response_track'], () => `${at}/response_track`, 'a valid query has a track');
+  const hint = 'a valid query has a track; files for testing have none: score on the validation split';
+  const listed = listAt(document, query['response_track'], () => `${at}/response_track`, hint);
   const track = trackOf(document, listed, `${at}/response_track`, ['frame_number', 'x', 'y', 'width', 'height']);
   if (listed.length === 0) {
-    throw fault(document, `${at}/response_track`, 'at least one box', listed, 'a valid query has a track');
+    throw fault(document, `${at}/response_track`, 'at least one box', listed, hint);
   }
   let largest = 0;
   const { boxes } = track;

@@ -11,7 +11,11 @@ test('evaluate times every generated challenge and leaves no files', async () =>
     const records: BenchRecord[] = [];
     const options = { benchmarks: [evaluate], repeat: 1, paths: [], cache, isSmoke: true };
     for await (const record of runBenchmarks(options)) records.push(record);
-    expect(records.map(({ figure }) => figure)).toEqual(['mq', 'nlq', 'vq2d', 'sta', 'lta', 'scod']);
+    const tasks = ['mq', 'nlq', 'vq2d', 'sta', 'lta', 'scod'];
+    expect(records.map(({ figure }) => figure)).toEqual(
+      tasks.flatMap((task) => [task, `${task}-official`, `${task}-memory`]),
+    );
+    expect(records.filter(({ limit }) => limit !== null)).toHaveLength(2 + 5 + 6);
     for (const { ratio } of records) expect(ratio!.median.value).toBeGreaterThan(0);
     expect(await readdir(cache)).toEqual([]);
   } finally {

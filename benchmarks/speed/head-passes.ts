@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { actionFormerFeeds } from '../../heads/actionformer-feeds.js';
 import { headOf } from '../../heads/index.js';
 import { interactionFeeds } from '../../heads/interaction-feeds.js';
-import { ltaMethod } from '../../heads/lta-method.js';
+import { actionFeeds } from '../../heads/lta-method.js';
 import { questionFeeds } from '../../heads/nlq/feeds.js';
 import { EgolensError } from '../../src/errors.js';
 import { findModel } from '../../src/hub/cache.js';
@@ -124,9 +124,8 @@ async function asksOf(opened: Opened, drawn: DrawnFeatures, context: BenchContex
     case 'nlq':
       return await questionAsks(opened, drawn, context);
     case 'lta': {
-      const sizes = { rows: rowsOfHead(head.config, head.family), width: rows.shape[1]! }; // two axes
       const options = { items: [`at ${seconds}`] };
-      return { rows: [rows], task: { options, feeds: forEach((_, shown) => ltaMethod.feeds([shown], sizes)) } };
+      return { rows: [rows], task: { options, feeds: forEach(actionFeeds) } };
     }
     case 'pnr':
     case 'oscc': {

@@ -39,8 +39,7 @@ export async function anticipateActions(
   flags: AnticipateActionsFlags,
   shell: Shell,
 ): Promise<number> {
-  const { ltaMethod } = await import('../../heads/lta-method.js');
-  const { rowsOfHead } = await import('../pipeline/placed-clips.js');
+  const { actionFeeds } = await import('../../heads/lta-method.js');
   const { forEach } = await import('../pipeline/predict.js');
   const { ActionQueries, actionRecord, samplesOf, sequenceSchema } = await import('../pipeline/action-task.js');
   const { futureActions, usualInputActions } = await import('../ego4d/action-clips.js');
@@ -54,9 +53,7 @@ export async function anticipateActions(
     optionsFor: (window) => ({ items: [samplesOf(window)] }),
     queries: (stretch) => queries.of(stretch),
     rowsFor: ({ rows: [first, end] }) => Array.from({ length: end - first }, (_, i) => first + i),
-    feeds: forEach(({ config, family }, rows) =>
-      ltaMethod.feeds([rows], { rows: rowsOfHead(config, family), width: rows.shape[1] ?? 0 }),
-    ),
+    feeds: forEach(actionFeeds),
     record: (prediction, _, window) => actionRecord(prediction, window),
     columns: (format) => [
       ...columnsOf('input', 'id', 'time'),

@@ -91,7 +91,7 @@ export async function score(
   ];
   const classRows = perClass.map((row) => makeRow('official', row));
   if (rows.length === 0)
-    progress.note(`\`${challenge.task}\`: the official code has no known fault, so nothing is corrected`);
+    progress.note(`\`${challenge.task}\`: no corrected rows: nothing that is mended occurs in these files`);
   return {
     document: {
       schema: 'egolens.evaluation/1',
@@ -171,6 +171,7 @@ async function uncertainties(
       ? undefined
       : { input: compare.join(', '), rows: other.evaluate(evalOptions).rows };
   if (evaluation.rows.length > 0) progress.note(`${drawing.samples} samples of ${units} units, seed ${drawing.seed}`);
+  if (options.variant === 'corrected') progress.note('intervals and differences are those of the official numbers');
   return { uncertain: byMetric, compared, units };
 }
 

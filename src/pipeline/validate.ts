@@ -138,6 +138,16 @@ export async function documentFindings(
   const { document, literal, against } = files;
   const list = findingList(document);
   list.add(document.findings);
+  const other = against === undefined ? undefined : await otherFile(task, against, rules);
+  if (against !== undefined && other !== undefined) {
+    list.error('reference.unreadable', () => ({
+      at: '',
+      expected: `annotations of \`${task}\` to compare with`,
+      found: `\`${against.name}\`: ${other}`,
+      hint: 'give `--against` the annotation file of the split that was predicted',
+    }));
+    return list.all();
+  }
   const schema = kind === 'predictions' ? recordSchemaOf(document.value) : undefined;
   if (schema !== undefined) {
     const owner = recordTasks[schema];
@@ -151,6 +161,7 @@ export async function documentFindings(
       return list.all();
     }
     await checkRecords(list, document, schema);
+    if (against !== undefined && list.errors === 0) checkWriting(list, document, against, challenge);
     return list.all();
   }
   const form = await rules.formFindings(task, kind, document);
@@ -165,6 +176,37 @@ export async function documentFindings(
   const hasErrors = own.some(({ level }) => level === 'error');
   list.add(form.filter((finding) => (isMore(finding) ? !hasErrors : !told.has(finding.at))));
   return list.all();
+}
+
+/** What the file to compare with is, where that is no annotation file of the task: compared with another's, everything may look well. */
+async function otherFile(task: ScoredTask, against: JsonDocument, rules: FileRules): Promise<string | undefined> {
+  const form = rules.formOf(against.value);
+  if (form === undefined || (form.kind === 'annotations' && form.tasks.includes(task))) return undefined;
+  const found = await rules.formFindings(task, 'annotations', against);
+  return found.find(({ code }) => code === 'file.other_form')?.found;
+}
+
+/** The first fault that `submit` would stop at: ids of another split, seconds of a file of one's own, items without a record. */
+function checkWriting(
+  list: ReturnType<typeof findingList>,
+  document: JsonDocument,
+  against: JsonDocument,
+  challenge: Challenge,
+): void {
+  try {
+    challenge.submission?.(document.value as readonly Readonly<Record<string, unknown>>[], against, {
+      fillMissing: false,
+    }); // records, held to their schema
+  } catch (error) {
+    if (!(error instanceof EgolensError) || !error.code.startsWith('data.')) throw error;
+    const [, place, what = error.message] = /^record (\d+): (.*)$/s.exec(error.message) ?? [];
+    list.error('record.refused', () => ({
+      at: place === undefined ? '' : `/${Number(place) - 1}`,
+      expected: `records that \`submit ${challenge.task}\` can write over \`${against.name}\``,
+      found: what,
+      ...(error.details.try === undefined ? {} : { hint: error.details.try }),
+    }));
+  }
 }
 
 async function checkRecords(

@@ -215,6 +215,13 @@ describe('resamples', () => {
     expect(high).toBeGreaterThan(first!.value as number);
   });
 
+  test('corrected rows have no interval, and that is said', async () => {
+    const args = ['mq', ...moments, '--pred', guesses, '--bootstrap', '5', '--corrected', '-f', 'csv'];
+    const { code, stdout, stderr } = await egolens(['eval', ...args]);
+    expect([code, stdout.split('\n')[0]]).toEqual([0, 'task,variant,metric,value']);
+    expect(stderr).toContain('intervals and differences are those of the official numbers');
+  });
+
   test('predictions compared with themselves do not differ; worse ones differ by what they lack', async () => {
     const worse = join(folder, 'worse.ndjson');
     const lines = readFileSync(guesses, 'utf8').trimEnd().split('\n');
