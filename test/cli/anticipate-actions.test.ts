@@ -6,6 +6,7 @@ import { seededRandom } from '../../src/random.js';
 import { tensor } from '../../src/tensor.js';
 import { temporaryFolder } from './command.js';
 import { leftovers, records, run, type Ended } from './program.js';
+import { zipPth } from './pth.js';
 
 /** Training, use, submission and score of a head for the next actions, over features in which they can be seen. */
 
@@ -225,4 +226,39 @@ test('files without enough actions, without labels and without features are refu
   const short = await run([...training('fho_lta_val.json', '-o', at('none')), '--labels', at('short.json')]);
   expect(plain(short.stderr)).toContain('has the classes 0 to 1');
   expect([empty.status, unlabelled.status, missing.status, short.status]).not.toContain(0);
+});
+
+test('the official decoder is imported and asked like a head of our own', async () => {
+  // Two clips seen, side by side; every step repeats verb and noun of the later one.
+  const [clips, steps] = [2, 20];
+  const repeat = Float32Array.from({ length: width * clips * width }, (_, i) => {
+    return i % (clips * width) === width + Math.floor(i / (clips * width)) ? 5 : 0;
+  });
+  const state = Array.from({ length: steps }, (_, step) => [
+    [`model.decoder.head.projections.${step}.weight`, { shape: [width, clips * width], data: repeat }] as const,
+    [`model.decoder.head.projections.${step}.bias`, { shape: [width], data: new Float32Array(width) }] as const,
+  ]).flat();
+  await writeFile(at('lta.ckpt'), zipPth(new Map(state), { key: 'state_dict' }));
+  await writeFile(at('lta-config.json'), JSON.stringify({ verbs: verbs.length, nouns: nouns.length, clips }));
+  const imported = await run([
+    ...['models', 'import', at('lta.ckpt'), '--arch', 'lta-head', '--config', at('lta-config.json')],
+    ...['--labels', at('fho_lta_taxonomy.json'), '-o', at('official')],
+  ]);
+  expect(imported.status, imported.stderr).toBe(0);
+  const answered = await run([
+    ...['anticipate', '--mode', 'actions', '--head', at('official'), '--features', at('features')],
+    ...['--clock', 'ego4d-grid', '--clips', at('test.json'), '--device', 'cpu'],
+  ]);
+  expect(answered.status, answered.stderr).toBe(0);
+  const rows = await records(answered.stdout);
+  expect(rows).toHaveLength(10);
+  const likeliest = (kind: 'verb' | 'noun'): number[] => (rows[0]![kind] as number[][])[0]!;
+  expect(new Set(likeliest('noun'))).toEqual(new Set([0]));
+  expect(new Set(likeliest('verb')).size).toBe(1);
+  expect(likeliest('verb')).toHaveLength(steps);
+  const other = await run([
+    ...['anticipate', '--mode', 'actions', '--head', at('official'), '--features', at('wide'), '--device', 'cpu'],
+    ...['--clock', 'ego4d-grid'],
+  ]);
+  expect(plain(other.stderr)).toContain(`rows of ${width + 1} numbers;`);
 });
