@@ -7,10 +7,10 @@ import type { ErrorRecord } from '../pipeline/records.js';
 import type { LabelRecord } from '../pipeline/recognize.js';
 import type { Progress } from '../types.js';
 import { batchExitCode, type OutputFormat } from './base-command.js';
-import { given, inputOptions, parseDuration } from './flags.js';
+import { given, inputOptions } from './flags.js';
+import { computeFeatures, type HeadFeatureFlags } from './head-features.js';
 import { isRecordFormat } from './output.js';
 import { formatOfPath, labelWriter } from './label-output.js';
-import { spanOf } from './video-flags.js';
 
 /** Flags of `recognize` that need `--head`. */
 export const headFlags = {
@@ -59,9 +59,8 @@ const sampling = ['pixels', 'window', 'stride', 'fps', 'tail', 'views'] as const
 
 /** What `recognize` was told, as oclif parsed it. */
 type RecognizeFlags = Parameters<typeof inputOptions>[0] &
-  Parameters<typeof spanOf>[0] & {
+  HeadFeatureFlags & {
     readonly output?: string | undefined;
-    readonly model?: string | undefined;
     readonly head: string;
     readonly features?: string | undefined;
     readonly segments?: string | undefined;
@@ -71,16 +70,6 @@ type RecognizeFlags = Parameters<typeof inputOptions>[0] &
     readonly top?: number | undefined;
     readonly 'min-score'?: string | undefined;
     readonly force: boolean;
-    readonly stream: string;
-    readonly device: string;
-    readonly threads?: number | undefined;
-    readonly batch?: number | undefined;
-    readonly jobs: number;
-    readonly 'on-error': 'skip' | 'stop';
-    readonly 'decode-errors': string;
-    readonly 'strict-decode': boolean;
-    readonly timeout?: string | undefined;
-    readonly 'stall-timeout': string;
   };
 
 interface Shell {
@@ -101,13 +90,10 @@ export function refuseHeadFlags(flags: Readonly<Partial<Record<keyof typeof head
 /** Runs the head; gives the exit code. */
 export async function recognizeWithHead(argv: readonly string[], flags: RecognizeFlags, shell: Shell): Promise<number> {
   refuseForeign(flags);
-  const { featuresForHead } = await import('../pipeline/head-features.js');
   const { openHead, featureSet, labelSegments, labelVideos } = await import('../pipeline/recognize-head.js');
   const { headOf } = await import('../../heads/index.js');
   const { readSegments } = await import('../pipeline/train-recognition.js');
-  const { parseDecodeErrors } = await import('../pipeline/extract-options.js');
   const { parseScore } = await import('../pipeline/recognize-options.js');
-  const { parseStreamChoice } = await import('../video/probe.js');
   const { listInputs } = await import('../pipeline/inputs.js');
   const { signal } = shell;
   using progress = await shell.progress();
@@ -134,19 +120,7 @@ export async function recognizeWithHead(argv: readonly string[], flags: Recogniz
     done = 1;
   } else {
     await using inputs = await listInputs([...argv], { ...inputOptions(flags), signal, progress });
-    const computed = await featuresForHead(inputs.items, opened, {
-      ...given({ encoder: flags.model, threads: flags.threads, batch: flags.batch, span: spanOf(flags) }),
-      ...given({ timeoutMs: flags.timeout === undefined ? undefined : parseDuration(flags.timeout) }),
-      stallTimeoutMs: parseDuration(flags['stall-timeout']),
-      stream: parseStreamChoice(flags.stream),
-      device: flags.device,
-      jobs: flags.jobs,
-      onError: flags['on-error'],
-      decodeErrors: flags['strict-decode'] ? 'fail' : parseDecodeErrors(flags['decode-errors']),
-      strict: flags['strict-decode'],
-      signal,
-      progress,
-    });
+    const computed = await computeFeatures(inputs.items, flags, { ...opened, signal, progress });
     for (const error of computed.failed) shell.logError(error);
     done = computed.inputs.size;
     failed = computed.failed.length;

@@ -13,18 +13,10 @@ import type { FeatureSet } from '../pipeline/recognize-head.js';
 import type { ErrorRecord } from '../pipeline/records.js';
 import type { JsonDocument } from '../types.js';
 import { batchExitCode, type Parsed, type Shell } from './base-command.js';
-import {
-  deviceFlags,
-  ego4dFlags,
-  ego4dSelection,
-  forceFlag,
-  given,
-  inputFlags,
-  inputOptions,
-  parseDuration,
-} from './flags.js';
+import { deviceFlags, ego4dFlags, ego4dSelection, forceFlag, given, inputFlags, inputOptions } from './flags.js';
+import { computeFeatures } from './head-features.js';
 import { outputOf, sinkFor, type RecordLook } from './task-output.js';
-import { runFlags, samplingFlags, spanOf } from './video-flags.js';
+import { runFlags, samplingFlags } from './video-flags.js';
 
 /** A task on the command line. */
 export interface TaskUse<Query = undefined> extends PredictionTask<Query>, RecordLook {
@@ -245,38 +237,9 @@ async function computedFor<Query>(
   }: { readonly use: TaskUse<Query>; readonly run: PredictionRun; readonly selection: Ego4dSelection | undefined },
 ) {
   const { progress } = run;
-  if (selection === undefined) return await compute(items, flags, run, use.at);
-  if (use.asks === undefined) return await compute(items, flags, run);
+  if (selection === undefined) return await computeFeatures(items, flags, run, use.at);
+  if (use.asks === undefined) return await computeFeatures(items, flags, run);
   const { askedItems } = await import('../pipeline/asked-items.js');
   const asksOf = (document: JsonDocument): readonly FrameAsk[] => use.asks?.(document) ?? [];
-  return await compute(await askedItems(items, selection, { asksOf, progress }), flags, run);
-}
-
-/** Features of videos, computed for the head. */
-async function compute(
-  items: readonly InputItem[],
-  flags: TaskFlags,
-  { folder, head, signal, progress }: PredictionRun,
-  at?: AnchorRequest,
-) {
-  const { featuresForHead } = await import('../pipeline/head-features.js');
-  const { parseDecodeErrors } = await import('../pipeline/extract-options.js');
-  const { parseStreamChoice } = await import('../video/probe.js');
-  return await featuresForHead(
-    items,
-    { folder, head },
-    {
-      ...given({ encoder: flags.model, threads: flags.threads, batch: flags.batch, span: spanOf(flags), at }),
-      ...given({ timeoutMs: flags.timeout === undefined ? undefined : parseDuration(flags.timeout) }),
-      stallTimeoutMs: parseDuration(flags['stall-timeout']),
-      stream: parseStreamChoice(flags.stream),
-      device: flags.device,
-      jobs: flags.jobs,
-      onError: flags['on-error'],
-      decodeErrors: flags['strict-decode'] ? 'fail' : parseDecodeErrors(flags['decode-errors']),
-      strict: flags['strict-decode'],
-      signal,
-      progress,
-    },
-  );
+  return await computeFeatures(await askedItems(items, selection, { asksOf, progress }), flags, run);
 }

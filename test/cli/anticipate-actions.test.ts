@@ -5,6 +5,7 @@ import { writeNpy } from '../../src/checkpoint/npy.js';
 import { seededRandom } from '../../src/random.js';
 import { tensor } from '../../src/tensor.js';
 import { temporaryFolder } from './command.js';
+import type { Weights } from './models.js';
 import { leftovers, records, run, type Ended } from './program.js';
 import { zipPth } from './pth.js';
 
@@ -234,11 +235,12 @@ test('the official decoder is imported and asked like a head of our own', async 
   const repeat = Float32Array.from({ length: width * clips * width }, (_, i) => {
     return i % (clips * width) === width + Math.floor(i / (clips * width)) ? 5 : 0;
   });
-  const state = Array.from({ length: steps }, (_, step) => [
-    [`model.decoder.head.projections.${step}.weight`, { shape: [width, clips * width], data: repeat }] as const,
-    [`model.decoder.head.projections.${step}.bias`, { shape: [width], data: new Float32Array(width) }] as const,
-  ]).flat();
-  await writeFile(at('lta.ckpt'), zipPth(new Map(state), { key: 'state_dict' }));
+  const state = new Map<string, Weights>();
+  for (let step = 0; step < steps; step++) {
+    state.set(`model.decoder.head.projections.${step}.weight`, { shape: [width, clips * width], data: repeat });
+    state.set(`model.decoder.head.projections.${step}.bias`, { shape: [width], data: new Float32Array(width) });
+  }
+  await writeFile(at('lta.ckpt'), zipPth(state, { key: 'state_dict' }));
   await writeFile(at('lta-config.json'), JSON.stringify({ verbs: verbs.length, nouns: nouns.length, clips }));
   const imported = await run([
     ...['models', 'import', at('lta.ckpt'), '--arch', 'lta-head', '--config', at('lta-config.json')],
