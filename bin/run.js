@@ -114,7 +114,9 @@ function withGivenNames(text, input) {
   const own = input === null ? undefined : `\`${basename(input)}\`: `;
   const message = own !== undefined && text.startsWith(own) ? `\`${input}\`: ${text.slice(own.length)}` : text;
   const names = [input, ...argv].filter((name) => name?.includes('\n'));
-  return names.reduce((line, name) => line.replaceAll(name, name.replaceAll('\n', '\\n')), message);
+  const line = names.reduce((before, name) => before.replaceAll(name, name.replaceAll('\n', '\\n')), message);
+  // Nor shall a name give orders to the terminal.
+  return line.replaceAll(/[^\P{Cc}\n\t]/gu, '?');
 }
 
 /** oclif's texts in one line: a head, what it announces on lines of their own, and a reference to --help. */

@@ -8,7 +8,7 @@ import type { Progress } from '../types.js';
 import { onToolRun } from '../video/trace.js';
 import type { CueFormat } from '../report/subtitles.js';
 import { formats, isRecordFormat, RecordWriter, type Column, type Format } from './output.js';
-import { openProgress, type Verbosity } from './progress.js';
+import { harmless, openProgress, type Verbosity } from './progress.js';
 
 /** What `--format` may name: forms of records, and where a command says so forms of its own. */
 export type OutputFormat = Format | CueFormat;
@@ -143,7 +143,9 @@ export abstract class BaseCommand extends Command {
 
   /** One line on standard error. */
   protected logLine(text: string): void {
-    process.stderr.write(this.#logFormat === 'json' ? `${jsonText({ level: 'info', message: text })}\n` : `${text}\n`);
+    process.stderr.write(
+      this.#logFormat === 'json' ? `${jsonText({ level: 'info', message: text })}\n` : `${harmless(text)}\n`,
+    );
   }
 
   /** One failed input on standard error, as `--log-format` says. */
@@ -159,7 +161,7 @@ export abstract class BaseCommand extends Command {
     const where = input === null || text.includes(input) ? '' : ` \`${input}\`:`;
     const oneLine = input?.replaceAll('\n', '\\n') ?? '';
     const line = input === null ? ` ${text}` : `${where} ${text}`.replaceAll(input, oneLine);
-    process.stderr.write(`error ${code}:${line}${hint === null ? '' : `\ntry: ${hint}`}\n`);
+    process.stderr.write(harmless(`error ${code}:${line}${hint === null ? '' : `\ntry: ${hint}`}\n`));
   }
 
   /** An error that a command caught itself. */

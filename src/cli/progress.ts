@@ -14,6 +14,11 @@ export interface ProgressSink {
   readonly verbosity: Verbosity;
 }
 
+/** Names of files of strangers can hold what a terminal obeys: escapes and the like are shown as `?`, as in tables. */
+export function harmless(text: string): string {
+  return text.replaceAll(/[^\P{Cc}\n\t]/gu, '?');
+}
+
 /**
  * Progress on standard error: bars (cli-progress) on a terminal, else one line every 30 seconds. cli-progress is loaded for a
  * terminal only.
@@ -92,7 +97,7 @@ async function openBars(sink: ProgressSink): Promise<Bars> {
       };
     },
     line(text) {
-      if (active) active.log(`${text}\n`);
+      if (active) active.log(`${harmless(text)}\n`);
       else sink.line(text);
     },
     stop,
@@ -117,5 +122,6 @@ function lineItem(sink: ProgressSink, label: string, total?: number): ProgressIt
 }
 
 function shortened(label: string): string {
-  return label.length <= 40 ? label : `…${label.slice(-39)}`;
+  const shown = label.replaceAll(/\p{Cc}/gu, '?');
+  return shown.length <= 40 ? shown : `…${shown.slice(-39)}`;
 }

@@ -76,6 +76,16 @@ test.each([
   expect(stderr).toMatch(/^error input\.not_found: .*two\\nlines.*\n$/);
 });
 
+test.each([
+  ['probe', ['probe', 'red\u001b[31m.mp4']],
+  ['a command that ends with it', ['extract', 'info', 'red\u001b[31m.npy']],
+])('a name with orders to the terminal is shown without them: %s', async (_, args) => {
+  const { code, stderr } = await egolens(args);
+  expect(code).toBe(4);
+  expect(stderr).toMatch(/red\?\[31m/);
+  expect(stderr).not.toMatch(/\p{Cc}(?<!\n)/u);
+});
+
 test('help errors lists every code', async () => {
   const { code, stdout, stderr } = await egolens(['help', 'errors']);
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
