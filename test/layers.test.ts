@@ -56,7 +56,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   '@huggingface/tokenizers': ['src/text/tokenizer.ts'],
   '@huggingface/hub': ['src/hub/'],
   undici: ['src/hub/'],
-  '@napi-rs/canvas': ['src/world/'],
+  '@napi-rs/canvas': ['src/world/', 'src/report/png.ts'],
 };
 
 /** Slow to load (dependencies.md): reached by `await import()` when they are needed, so that `--help` stays quick. */

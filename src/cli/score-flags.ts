@@ -42,7 +42,7 @@ export const scoreFlags = {
   }),
   min: Flags.string({ ...files, helpValue: 'METRIC=VALUE', summary: 'Exit with 5 when the number is below.' }),
   max: Flags.string({ ...files, helpValue: 'METRIC=VALUE', summary: 'Exit with 5 when the number is above.' }),
-  plot: Flags.string({ helpValue: 'DIR', summary: 'Curves and bars by class as SVG files.' }),
+  plot: Flags.string({ helpValue: 'DIR', summary: 'Curves and bars by class as SVG and PNG files.' }),
   'fhp-scale': fhpScaleFlag(),
   'input-actions': Flags.integer({ min: 1, summary: 'lta: actions seen before the first that is asked.' }),
 };

@@ -183,9 +183,21 @@ async function writePlots(
 ): Promise<string[]> {
   const { makeFolder, writeFileAtomic } = await import('../files.js');
   const { plotsOf } = await import('../report/plots.js');
+  const { pngOf } = await import('../report/png.js');
   const plots = plotsOf(challenge.summary.replace(/:.*/, ''), curves, perClass);
   if (plots.length === 0) progress.note(`\`${challenge.task}\` has nothing to plot`);
   await makeFolder(folder);
-  for (const { name, svg } of plots) await writeFileAtomic(join(folder, name), svg);
-  return plots.map(({ name }) => join(folder, name));
+  const written: string[] = [];
+  for (const { name, svg } of plots) {
+    const path = join(folder, name);
+    await writeFileAtomic(path, svg);
+    written.push(path);
+    const png = await pngOf(svg);
+    if (png === undefined) continue;
+    const picture = path.replace(/svg$/, 'png');
+    await writeFileAtomic(picture, png);
+    written.push(picture);
+  }
+  if (written.length === plots.length && plots.length > 0) progress.note('no PNG files: this system has no fonts');
+  return written;
 }

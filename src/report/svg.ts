@@ -2,7 +2,7 @@
 
 /** Width of a picture, in pixels. */
 export const width = 720;
-const font = 'font-family="Helvetica, Arial, sans-serif"';
+const font = 'font-family="Helvetica, Arial, DejaVu Sans, sans-serif"';
 /** Okabe and Ito's colours, which people with colour blindness tell apart, then darker ones of them; dashes tell lines apart in grey. */
 export const colours = [
   '#0072b2',

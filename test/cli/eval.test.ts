@@ -171,7 +171,17 @@ describe('forms', () => {
     expect(names).toEqual(
       expect.arrayContaining(['precision-over-recall.svg', 'map-over-tiou.svg', 'average-ap-by-class.svg']),
     );
-    for (const name of names) expect(readFileSync(join(a, name), 'utf8')).toBe(readFileSync(join(b, name), 'utf8'));
+    for (const name of names) expect(readFileSync(join(a, name))).toEqual(readFileSync(join(b, name)));
+    // A picture beside each figure, twice its size; systems without fonts have none, and say so.
+    const { GlobalFonts } = await import('@napi-rs/canvas');
+    const pictures = names.filter((name) => name.endsWith('.png'));
+    expect(pictures).toHaveLength(GlobalFonts.families.length === 0 ? 0 : names.length / 2);
+    for (const name of pictures) {
+      const size = /width="(\d+)" height="(\d+)"/.exec(readFileSync(join(a, name.replace('.png', '.svg')), 'utf8'));
+      const head = readFileSync(join(a, name)).subarray(0, 24);
+      expect(head.toString('latin1', 1, 4)).toBe('PNG');
+      expect([head.readUInt32BE(16), head.readUInt32BE(20)]).toEqual(size!.slice(1).map((side) => 2 * Number(side)));
+    }
   });
 
   test('a reader that leaves early ends the command quietly', async () => {
