@@ -53,12 +53,14 @@ export function interactions(
   const sharesAt = ({ data }: Tensor<'float32'>, i: number, count: number): Float32Array =>
     softmax32(data.subarray(i * count, (i + 1) * count));
   return Array.from({ length: batch }, (_, item) => {
-    const found: InteractionPrediction[] = [];
-    const classes: number[] = [];
+    // Few of many combinations stay: what they say is put together for those alone.
+    const found: { readonly at: number; readonly n: number; readonly v: number; readonly time: number }[] = [];
+    const [boxes, scores, classes]: [number[], number[], number[]] = [[], [], []];
     for (let i = item * slots; i < (item + 1) * slots; i++) {
-      const [x1 = 0, y1 = 0, x2 = 0, y2 = 0, , detected = 0] = box.data.subarray(6 * i, 6 * i + 6);
-      if (!(detected > 0)) continue;
+      const at = 6 * i;
+      const detected = box.data[at + 5]!;
       const own = detected / (1 + Math.exp(-chosen.data[i]!));
+      if (!(detected > 0) || !(own > least)) continue; // no share is above 1
       const moments = likelyTimes(sharesAt(contact, i, times), step, tops.time);
       const verbGuesses = likeliest(sharesAt(verb, i, verbs), tops.verb);
       for (const n of likeliest(sharesAt(noun, i, nouns), tops.noun)) {
@@ -66,39 +68,46 @@ export function interactions(
           moments.forEach(({ time, share }, moment) => {
             const score = own * n.share * v.share * share;
             if (!(score > least) || time > latest) return;
-            found.push({
-              task: 'sta',
-              box: [x1, y1, x2, y2],
-              noun: labels['noun']?.[n.id] ?? String(n.id),
-              nounId: ids.noun?.[n.id] ?? n.id,
-              verb: labels['verb']?.[v.id] ?? String(v.id),
-              verbId: ids.verb?.[v.id] ?? v.id,
-              timeToContact: time,
-              score,
-            });
+            found.push({ at, n: n.id, v: v.id, time });
+            scores.push(score);
+            boxes.push(box.data[at]!, box.data[at + 1]!, box.data[at + 2]!, box.data[at + 3]!);
             classes.push((n.id + v.id * nouns) * tops.time + moment);
           });
         }
       }
     }
     const kept = suppressedByClass(
-      {
-        boxes: Float32Array.from(found.flatMap((one) => one.box)),
-        scores: found.map(({ score }) => score),
-        classes,
-      },
+      { boxes: Float32Array.from(boxes), scores, classes },
       numberOption(options, 'nms', 0.5),
       numberOption(options, 'max_detections', 5),
     );
-    return kept.map((index) => found[index]!);
+    return kept.map((index): InteractionPrediction => {
+      const { at, n, v, time } = found[index]!; // of those that were given
+      const [x1 = 0, y1 = 0, x2 = 0, y2 = 0] = box.data.subarray(at, at + 4);
+      return {
+        task: 'sta',
+        box: [x1, y1, x2, y2],
+        noun: labels['noun']?.[n] ?? String(n),
+        nounId: ids.noun?.[n] ?? n,
+        verb: labels['verb']?.[v] ?? String(v),
+        verbId: ids.verb?.[v] ?? v,
+        timeToContact: time,
+        score: scores[index]!,
+      };
+    });
   });
 }
 
 /** The likeliest classes; the first of equal ones. */
 function likeliest(shares: Float32Array, count: number): Guess[] {
-  return Array.from(shares, (share, id) => ({ id, share }))
-    .sort((a, b) => b.share - a.share || a.id - b.id)
-    .slice(0, count);
+  const best: Guess[] = [];
+  shares.forEach((share, id) => {
+    if (best.length >= count && !(share > (best.at(-1)?.share ?? Infinity))) return;
+    const place = best.findIndex((one) => share > one.share);
+    best.splice(place < 0 ? best.length : place, 0, { id, share });
+    if (best.length > count) best.pop();
+  });
+  return best;
 }
 
 /** Times around which most lies within the tolerance, apart from each other; the time is the mean of what lies there. */
