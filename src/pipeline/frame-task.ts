@@ -45,6 +45,10 @@ export class FrameQueries<Ask extends FrameAsk> {
   /** The asks about a file; of an own video the last frame of each of its windows. */
   of(stretch: Stretch): readonly FrameQuery<Ask>[] {
     const { file } = stretch;
-    return this.#queries.of(stretch) ?? file.times.map(({ end }, row) => ({ ask: null, time: end, rows: [row] }));
+    const own = file.times.map(({ start, end, firstFrame, lastFrame }, row): FrameQuery<Ask> => {
+      const frame = (end - start) / (lastFrame - firstFrame + 1);
+      return { ask: null, time: end - frame / 2, rows: [row] };
+    });
+    return this.#queries.of(stretch) ?? own;
   }
 }

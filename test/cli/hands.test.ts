@@ -162,9 +162,9 @@ test('own features are asked about at the end of each window; shares of the fram
   expect(own.status, own.stderr).toBe(0);
   const rows = (await records(own.stdout)).filter(({ id }) => String(id).startsWith('val-0'));
   expect(rows.map(({ id, frame, time }) => [id, frame, time])).toEqual([
-    ['val-0#0', 60, 61 / 30],
-    ['val-0#1', 120, 121 / 30],
-    ['val-0#2', 180, 181 / 30],
+    ['val-0#0', 60, 60.5 / 30],
+    ['val-0#1', 120, 120.5 / 30],
+    ['val-0#2', 180, 180.5 / 30],
   ]);
   const path = at('shares.ndjson');
   const shares = await run(
