@@ -41,7 +41,7 @@ export default class Moments extends BaseCommand {
   async run(): Promise<void> {
     const { flags, argv } = await this.parse(Moments);
     const { actionFormerFeeds } = await import('../heads/actionformer-feeds.js');
-    const { clipStretches, forEach } = await import('../src/pipeline/predict.js');
+    const { clipStretches, oneByOne } = await import('../src/pipeline/predict.js');
     const { momentRecord, momentSchema } = await import('../src/pipeline/moment-task.js');
     using progress = await this.progress(flags);
     const use: TaskUse = {
@@ -49,7 +49,7 @@ export default class Moments extends BaseCommand {
       schema: momentSchema,
       options: given({ nms_method: flags.nms, iou_threshold: flags['nms-iou'], nms_sigma: flags['nms-sigma'] }),
       queries: () => [undefined],
-      feeds: forEach((head, rows) => actionFormerFeeds(head, [rows])),
+      feeds: oneByOne((head, rows) => actionFormerFeeds(head, [rows])),
       record: momentRecord,
       columns: (format) =>
         format === 'table'

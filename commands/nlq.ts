@@ -49,7 +49,7 @@ export default class Nlq extends BaseCommand {
     const { questionFeeds } = await import('../heads/nlq/feeds.js');
     const { headOf } = await import('../heads/index.js');
     const { answerRecord, answerSchema, numbered, ownQuestions } = await import('../src/pipeline/answer-task.js');
-    const { forEach } = await import('../src/pipeline/predict.js');
+    const { oneByOne } = await import('../src/pipeline/predict.js');
     const { queryStretches } = await import('../src/pipeline/query-stretches.js');
     const { openQuestionWords } = await import('../src/pipeline/question-words.js');
     const { openHead } = await import('../src/pipeline/recognize-head.js');
@@ -89,7 +89,7 @@ export default class Nlq extends BaseCommand {
         if (all.length === 0 && !isListed) throw noQuestion(`\`${input}\`: `);
         return await words.of(all.map((question) => ({ ...question })));
       },
-      feeds: forEach((own, rows, question) => questionFeeds(own, rows, question, vocabulary)),
+      feeds: oneByOne((own, rows, question) => questionFeeds(own, rows, question, vocabulary)),
       record(prediction, stretch, question) {
         const rank = (ranks.get(question) ?? 0) + 1;
         const record = answerRecord(prediction, stretch, question, rank);

@@ -42,7 +42,7 @@ export default class StateChange extends BaseCommand {
     }
     refuseObjectFlags(flags, flags.mode);
     const { stateFeeds, stateRecord, stateSchemas, StateQueries } = await import('../src/pipeline/state-task.js');
-    const { forEach } = await import('../src/pipeline/predict.js');
+    const { oneByOne } = await import('../src/pipeline/predict.js');
     const { rowsOf, rowsOfHead } = await import('../src/pipeline/placed-clips.js');
     const { gridClock } = await import('../src/pipeline/clip-sequences.js');
     using progress = await this.progress(flags);
@@ -54,7 +54,7 @@ export default class StateChange extends BaseCommand {
       schema: stateSchemas[task],
       options: {},
       queries: (stretch) => queries.of(stretch),
-      feeds: forEach((head, rows, window) =>
+      feeds: oneByOne((head, rows, window) =>
         stateFeeds([rowsOf(rows, window.rows)], rowsOfHead(head.config, head.family)),
       ),
       record: (prediction, { file: { form } }, window) =>

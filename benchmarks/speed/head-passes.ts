@@ -17,7 +17,7 @@ import { mapsForm, pickRows } from '../../src/pipeline/object-maps.js';
 import { objectFeeds } from '../../src/pipeline/object-task.js';
 import { ownFrames } from '../../src/pipeline/own-frames.js';
 import { rowsOf, rowsOfHead } from '../../src/pipeline/placed-clips.js';
-import { classNames, forEach, predictAsks, type PredictionTask } from '../../src/pipeline/predict.js';
+import { classNames, oneByOne, predictAsks, type PredictionTask } from '../../src/pipeline/predict.js';
 import { openQuestionWords } from '../../src/pipeline/question-words.js';
 import { featureBatch } from '../../src/pipeline/recognition-split.js';
 import { openHead } from '../../src/pipeline/recognize-head.js';
@@ -120,19 +120,19 @@ async function asksOf(opened: Opened, drawn: DrawnFeatures, context: BenchContex
   const { rows, file, tokens, seconds } = drawn;
   switch (folder.info.task) {
     case 'mq':
-      return { rows: [rows], task: { options: {}, feeds: forEach((own, shown) => actionFormerFeeds(own, [shown])) } };
+      return { rows: [rows], task: { options: {}, feeds: oneByOne((own, shown) => actionFormerFeeds(own, [shown])) } };
     case 'nlq':
       return await questionAsks(opened, drawn, context);
     case 'lta': {
       const options = { items: [`at ${seconds}`] };
-      return { rows: [rows], task: { options, feeds: forEach(actionFeeds) } };
+      return { rows: [rows], task: { options, feeds: oneByOne(actionFeeds) } };
     }
     case 'pnr':
     case 'oscc': {
       const most = rowsOfHead(head.config, head.family);
       return {
         rows: ownWindows(file, [0, seconds]).map((window) => rowsOf(rows, window.rows)),
-        task: { options: {}, feeds: forEach((_, shown) => stateFeeds([shown], most)) },
+        task: { options: {}, feeds: oneByOne((_, shown) => stateFeeds([shown], most)) },
       };
     }
     case 'recognition': {
@@ -142,20 +142,23 @@ async function asksOf(opened: Opened, drawn: DrawnFeatures, context: BenchContex
       );
       const vectors = ({ data, shape: [own = 0] }: Tensor<'float32'>): Float32Array[] =>
         Array.from({ length: own }, (_, row) => data.slice(row * width, (row + 1) * width));
-      return { rows: groups, task: { options: {}, feeds: forEach((_, shown) => featureBatch(vectors(shown), width)) } };
+      return {
+        rows: groups,
+        task: { options: {}, feeds: oneByOne((_, shown) => featureBatch(vectors(shown), width)) },
+      };
     }
     case 'fhp': {
       const shown = looksAtTokens(head) ? tokens : rows;
       return {
         rows: framesOf(drawn).map((row) => pickRows(shown, [row])),
-        task: { options: { sizes: [1, 1] }, feeds: forEach(handFeeds) },
+        task: { options: { sizes: [1, 1] }, feeds: oneByOne(handFeeds) },
       };
     }
     case 'scod': {
       const seen = ownFrames(undefined, mapsForm(head).frames).rowsOf(file);
       return {
         rows: framesOf(drawn).map((row) => pickRows(tokens, seen[row]!)), // one for each row
-        task: { options: unitSize, feeds: forEach(objectFeeds) },
+        task: { options: unitSize, feeds: oneByOne(objectFeeds) },
       };
     }
     case 'sta':
@@ -189,7 +192,7 @@ async function questionAsks(
   // Each question gives one with its words.
   return {
     rows: [rows],
-    task: { options: top, feeds: forEach((own, shown) => questionFeeds(own, shown, asked!, vocabulary)) },
+    task: { options: top, feeds: oneByOne((own, shown) => questionFeeds(own, shown, asked!, vocabulary)) },
   };
 }
 

@@ -40,7 +40,7 @@ export async function anticipateActions(
   shell: Shell,
 ): Promise<number> {
   const { actionFeeds } = await import('../../heads/lta-method.js');
-  const { forEach } = await import('../pipeline/predict.js');
+  const { oneByOne } = await import('../pipeline/predict.js');
   const { ActionQueries, actionRecord, samplesOf, sequenceSchema } = await import('../pipeline/action-task.js');
   const { futureActions, usualInputActions } = await import('../ego4d/action-clips.js');
   checkFlags(flags);
@@ -53,7 +53,7 @@ export async function anticipateActions(
     optionsFor: (window) => ({ items: [samplesOf(window)] }),
     queries: (stretch) => queries.of(stretch),
     rowsFor: ({ rows: [first, end] }) => Array.from({ length: end - first }, (_, i) => first + i),
-    feeds: forEach(actionFeeds),
+    feeds: oneByOne(actionFeeds),
     record: (prediction, _, window) => actionRecord(prediction, window),
     columns: (format) => [
       ...columnsOf('input', 'id', 'time'),

@@ -38,7 +38,7 @@ export type HandsFlags = TaskFlags & Parsed<typeof handsFlags>;
 /** Records of hands for videos, features or the clips of a split; gives the exit code. */
 export async function handsCommand(argv: readonly string[], flags: HandsFlags, shell: Shell): Promise<number> {
   const task = await import('../pipeline/hand-task.js');
-  const { forEach } = await import('../pipeline/predict.js');
+  const { oneByOne } = await import('../pipeline/predict.js');
   const { openHead } = await import('../pipeline/recognize-head.js');
   const { headOf } = await import('../../heads/index.js');
   const size = parseFrameSize(flags['frame-size']);
@@ -58,7 +58,7 @@ export async function handsCommand(argv: readonly string[], flags: HandsFlags, s
     asks: handAsks,
     queries: (stretch) => queries.of(stretch),
     rowsFor: ({ rows }) => rows,
-    feeds: forEach(task.handFeeds),
+    feeds: oneByOne(task.handFeeds),
     record: (prediction, _, query) => task.handRecord(prediction, query, { isShares, space }),
     columns: () => columnsOf('input', 'id', 'time', 'frame', 'points', 'visible'),
     clips: (document, set, options) => queries.clips(document, set, options),

@@ -57,7 +57,7 @@ export async function objectsCommand(argv: readonly string[], flags: ObjectFlags
   const { unitSize } = await import('../pipeline/detector.js');
   const { FrameSizes } = await import('../pipeline/frame-sizes.js');
   const { mapsForm } = await import('../pipeline/object-maps.js');
-  const { forEach } = await import('../pipeline/predict.js');
+  const { oneByOne } = await import('../pipeline/predict.js');
   const { openHead } = await import('../pipeline/recognize-head.js');
   const { headOf } = await import('../../heads/index.js');
   const sizes = new FrameSizes(parseFrameSize(flags['frame-size']));
@@ -75,7 +75,7 @@ export async function objectsCommand(argv: readonly string[], flags: ObjectFlags
     asks: (document) => asksOfFrames(document, frames),
     queries: (stretch) => queries.of(stretch),
     rowsFor: ({ rows }) => rows,
-    feeds: forEach(objectFeeds),
+    feeds: oneByOne(objectFeeds),
     record: (prediction, _, query) => objectRecord(prediction, query),
     columns: () => columnsOf('input', 'id', 'frame', 'box', 'score'),
     clips: (document, set, options) => queries.clips(document, set, options),

@@ -43,7 +43,7 @@ export interface Ask<Query = undefined> {
 }
 
 /** `feeds` of a task that makes the inputs of each ask by itself. */
-export function forEach<Query>(
+export function oneByOne<Query>(
   feeds: (head: Head, rows: Tensor<'float32'>, query: Query) => TensorsByName,
 ): PredictionTask<Query>['feeds'] {
   return (head, asks) => asks.map(({ rows, query }) => feeds(head, rows, query));
@@ -53,7 +53,7 @@ export function forEach<Query>(
 export interface PredictionTask<Query = undefined> {
   /** Inputs of the head for asks of one stretch: a set of batch 1 for each, in their order. Sets of equal shapes run together. */
   feeds(head: Head, asks: readonly Ask<Query>[]): readonly TensorsByName[] | Promise<readonly TensorsByName[]>;
-  /** Questions to a stretch, or frames of it; one run of the head each. */
+  /** Questions to a stretch, or frames of it, in the order of their records. */
   queries(stretch: Stretch): readonly Query[] | Promise<readonly Query[]>;
   /** What the rows of its features are; default vectors. */
   readonly rowKind?: RowKind;

@@ -11,7 +11,7 @@ import { tensor } from '../tensor.js';
 import type { Progress } from '../types.js';
 import { readDocument } from './documents.js';
 import { momentRecord, momentSchema } from './moment-task.js';
-import { clipStretches, forEach, predict, type PredictedStretch, type PredictionRun } from './predict.js';
+import { clipStretches, oneByOne, predict, type PredictedStretch, type PredictionRun } from './predict.js';
 import { featureSet, openHead } from './recognize-head.js';
 import { trainHead, type TrainedHead } from './train-head.js';
 import { prepareMoments, type MomentTraining } from './train-moments.js';
@@ -98,7 +98,7 @@ test('a run ends in a head folder that gives moments of clips, within them and b
     schema: momentSchema,
     options: {},
     queries: () => [undefined],
-    feeds: forEach((one, rows) => actionFormerFeeds(one, [rows])),
+    feeds: oneByOne((one, rows) => actionFormerFeeds(one, [rows])),
     record: momentRecord,
   };
   const found: PredictedStretch[] = [];
