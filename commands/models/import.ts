@@ -8,12 +8,13 @@ export default class ModelsImport extends BaseCommand {
   static override summary =
     'Make a model folder of an official checkpoint (.pth, .pt, .bin, .safetensors), without Python.';
   static override description =
-    'Every tensor of the file and every parameter of the graph is accounted for, or the import fails and lists both sides. Nothing in the file is executed. The folder holds graph, weights, configuration, preset, labels and a stored probe output that `models verify` computes again.';
+    'Every tensor of the file and every parameter of the graph is accounted for, or the import fails and lists both sides; `--arch tfjs-graph` makes detectors of graph models of TensorFlow.js. Nothing in the file is executed. The folder holds graph, weights, configuration, preset, labels and a stored probe output that `models verify` computes again.';
   static override examples = [
     '<%= config.bin %> models import vit_b_k400_ft.pth --arch videomae-b --labels k400.json -o models/vit-b',
     '<%= config.bin %> models import checkpoint.pth --arch videomae-classifier --config config.json --name mine',
     '<%= config.bin %> models import verb_noun.pth --arch recognition-head --labels fho_lta_taxonomy.json -o heads/verb-noun',
     '<%= config.bin %> models import ViCLIP.pth --arch auto --tokenizer bpe_simple_vocab_16e6.txt.gz -o models/viclip',
+    '<%= config.bin %> models import centernet.json --arch tfjs-graph -o models/coco',
     '<%= config.bin %> models import coordination.pth --arch cross-model-attention --with masked=masked.pth --with multimodal=multimodal.pyth --config config.json --name both',
   ];
   static override args = { file: Args.string({ required: true, ignoreStdin: true, description: 'the checkpoint' }) };
@@ -86,11 +87,15 @@ export default class ModelsImport extends BaseCommand {
         output: flags.output,
       }),
     };
+    const { importDetector, tfjsFamily } = await import('../../src/pipeline/import-detector.js');
+    const { importHead } = await import('../../src/pipeline/import-head.js');
     const head = headOf(flags.arch);
     const report =
-      head === undefined
-        ? await importModel(args.file, options)
-        : await (await import('../../src/pipeline/import-head.js')).importHead(args.file, head, options);
+      flags.arch === tfjsFamily
+        ? await importDetector(args.file, options)
+        : head === undefined
+          ? await importModel(args.file, options)
+          : await importHead(args.file, head, options);
     const { manifest, matched, left, folder } = report;
     progress.note(`${matched} tensors matched, ${left.length} left in the file, 0 missing`);
     for (const { key, why } of left) progress.note(`left: ${key} (${why})`);

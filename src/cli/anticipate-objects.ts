@@ -8,7 +8,7 @@ import type { BoxSource, InteractionQuery } from '../pipeline/interaction-task.j
 import type { Stretch } from '../pipeline/predict.js';
 import type { JsonDocument, Progress } from '../types.js';
 import type { Parsed, Shell } from './base-command.js';
-import { given } from './flags.js';
+import { given, parseDuration } from './flags.js';
 import { runTask, type TaskFlags, type TaskUse } from './task-command.js';
 import { columnsOf } from './task-output.js';
 import { parseFrameSize } from './train-hands-command.js';
@@ -26,7 +26,8 @@ export const boxFlags = {
   }),
   detector: Flags.string({
     helpValue: 'NAME|DIR',
-    summary: 'A head of `train scod --gt fho_sta_train.json` that finds the candidate boxes.',
+    summary:
+      'What finds the candidate boxes: a head of `train scod --gt fho_sta_train.json`; `anticipate` also takes a detector over pixels (`models import --arch tfjs-graph`).',
   }),
   'frame-size': Flags.string({
     helpValue: 'WxH',
@@ -89,14 +90,22 @@ export async function anticipateObjects(
     options: { max_detections: top, ...given({ max_time: flags['max-ttc'] }) },
     ...(at !== undefined && { at }),
     asks: interactionAsks,
-    queries: (stretch) => queries.of(stretch).map((asked) => ({ asked, stretch })),
+    async queries(stretch) {
+      const asked = queries.of(stretch);
+      if ('pictures' in source && asked.length > 0) {
+        const frames = asked.map((one) => task.pictureOf(one, stretch).frame);
+        await source.pictures.look(stretch.input, frames);
+      }
+      return asked.map((one) => ({ asked: one, stretch }));
+    },
     rowsFor: ({ asked: { rows } }) => rows,
     async feeds(opened, asks) {
       const frames = asks.map(({ query: { asked, stretch } }) => {
         const { form, meta } = stretch.file;
         task.checkSource(source, form, flags['force-features']);
         const size: FrameSize = sizes.of(asked.ask, { path: stretch.path, meta });
-        return { id: asked.ask?.id ?? boxName(stretch.id, task.frameOf(asked, stretch.file)), size };
+        const id = asked.ask?.id ?? boxName(stretch.id, task.frameOf(asked, stretch.file));
+        return { id, size, ...('pictures' in source && { picture: task.pictureOf(asked, stretch) }) };
       });
       // An ask sees the one window that ends at its frame.
       const windows = asks.map(({ rows }) => ({ ...rows, shape: rows.shape.slice(1) }));
@@ -126,6 +135,7 @@ export async function anticipateObjects(
     return code;
   } finally {
     if ('detector' in source) await source.detector[Symbol.asyncDispose]();
+    if ('pictures' in source) await source.pictures[Symbol.asyncDispose]();
   }
 }
 
@@ -160,6 +170,8 @@ async function openSource(
       try: '`--boxes FILE` with the boxes of a detector of yours, or `--detector DIR` of `train scod --gt fho_sta_train.json`',
     });
   }
+  const { isPictureDetector } = await import('../pipeline/picture-detector.js');
+  if (await isPictureDetector(detector)) return await openPictures(detector, flags, signal);
   const { headOf } = await import('../../heads/index.js');
   const { openDetector } = await import('../pipeline/detector.js');
   return {
@@ -170,6 +182,25 @@ async function openSource(
       signal,
     }),
   };
+}
+
+/** @throws EgolensError usage.conflict where there are features in place of videos */
+async function openPictures(name: string, flags: AnticipateObjectsFlags, signal: AbortSignal): Promise<BoxSource> {
+  if (flags.features !== undefined) {
+    throw new EgolensError(
+      'usage.conflict',
+      `--detector \`${name}\`: looks at pixels; with --features no video is decoded`,
+      { try: '`--boxes FILE` with boxes of these frames, or leave --features out: videos, or `--ego4d DIR --split S`' },
+    );
+  }
+  const { openPictureDetector, PictureBoxes } = await import('../pipeline/picture-detector.js');
+  const { parseStreamChoice } = await import('../video/open.js');
+  const detector = await openPictureDetector(name, {
+    ...{ device: flags.device, stream: parseStreamChoice(flags.stream), signal },
+    stallTimeoutMs: parseDuration(flags['stall-timeout']),
+    ...given({ threads: flags.threads }),
+  });
+  return { pictures: new PictureBoxes(detector) };
 }
 
 /**

@@ -64,13 +64,30 @@ export function upsampleNearest(g: GraphBuilder, x: Value, axis: number, factor:
   return reshape(g, expand(g, apart, [...before, n, factor, ...after]), [...before, n * factor, ...after]);
 }
 
-/** Linear interpolation along `axis` to `size` values; pixels are areas (align_corners false), the border is repeated. */
-export function resizeLinear(g: GraphBuilder, x: Value, axis: number, size: number): Value {
+/**
+ * Where the pixels of a resized axis lie. `areas`: pixels are areas (align_corners false in PyTorch, half_pixel_centers in TensorFlow);
+ * `corners`: first and last ones lie on each other; `starts`: pixel i at i from / size, as TensorFlow 1 has it.
+ */
+export type ResizePlaces = 'areas' | 'corners' | 'starts';
+
+function resizePlace(row: number, from: number, size: number, places: ResizePlaces): number {
+  if (places === 'areas') return Math.max(0, ((row + 0.5) * from) / size - 0.5);
+  return places === 'starts' ? (row * from) / size : size === 1 ? 0 : (row * (from - 1)) / (size - 1);
+}
+
+/** Linear interpolation along `axis` to `size` values; the border is repeated. */
+export function resizeLinear(
+  g: GraphBuilder,
+  x: Value,
+  axis: number,
+  size: number,
+  places: ResizePlaces = 'areas',
+): Value {
   const shape = x.shape as readonly number[];
   const [before, from, after] = [shape.slice(0, axis), shape[axis]!, shape.slice(axis + 1)];
   const weights = new Float32Array(size * from);
   for (let row = 0; row < size; row++) {
-    const place = Math.max(0, ((row + 0.5) * from) / size - 0.5);
+    const place = resizePlace(row, from, size, places);
     const low = Math.min(Math.floor(place), from - 1);
     const part = place - low;
     weights[row * from + low]! += 1 - part;

@@ -60,7 +60,7 @@ export interface HeadInfo {
 export interface ModelManifest {
   readonly schema: 'egolens.model/1';
   readonly name: string;
-  readonly kind: 'encoder' | 'two-tower' | 'coordination' | 'head';
+  readonly kind: 'encoder' | 'two-tower' | 'coordination' | 'head' | 'detector';
   readonly family: string;
   readonly config: Readonly<Record<string, JsonValue>>;
   readonly inputs: Readonly<Record<string, PortInfo>>;
@@ -98,7 +98,12 @@ export function doubtOf({
 
 /** Files without which a model cannot run; all others depend on its kind. */
 const needed = ['graph.onnx', 'preset.json'] as const;
-const headNeeds = ['graph.onnx'] as const;
+const otherNeeds = ['graph.onnx'] as const;
+
+/** Does a model of this kind come with a recipe for its pixels, and can its graphs be built again from the configuration? */
+export function hasPreset({ kind }: Pick<ModelManifest, 'kind'>): boolean {
+  return kind !== 'head' && kind !== 'detector';
+}
 
 /** A folder that a model.json describes, its presence checked: a model or a head. */
 export interface StoredModel {
@@ -133,12 +138,15 @@ export function modelDigest(files: Readonly<Record<string, string>>): string {
 export async function openModelFolder(folder: string): Promise<ModelFolder> {
   const stored = await openStoredModel(folder);
   const { manifest, id } = stored;
-  if (manifest.kind === 'head') {
+  if (!hasPreset(manifest)) {
     throw new EgolensError(
       'model.config',
-      `${id}: a head of family ${manifest.family}; expected a model that sees pictures`,
+      `${id}: a ${manifest.kind} of family ${manifest.family}; expected a model that makes features of pictures`,
       {
-        try: '`--head` takes it, beside the encoder that `--model` names',
+        try:
+          manifest.kind === 'detector'
+            ? '`anticipate --detector` takes it'
+            : '`--head` takes it, beside the encoder that `--model` names',
       },
     );
   }
@@ -162,7 +170,7 @@ export async function openStoredModel(folder: string): Promise<StoredModel> {
     });
   }
   const manifest = (await readJson(manifestPath, 'egolens.model/1')) as ModelManifest;
-  for (const path of manifest.kind === 'head' ? headNeeds : needed) {
+  for (const path of hasPreset(manifest) ? needed : otherNeeds) {
     if (manifest.files[path] === undefined) {
       throw new EgolensError(
         'model.incomplete',

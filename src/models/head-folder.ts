@@ -35,7 +35,7 @@ export async function headFolderOf(stored: StoredModel): Promise<HeadFolder> {
   const { manifest, id, folder } = stored;
   if (!isHead(stored)) {
     throw new EgolensError('model.config', `${id}: a model of kind ${manifest.kind}; expected a head`, {
-      try: '`--model` takes it; `egolens train` makes heads',
+      try: `\`${manifest.kind === 'detector' ? 'anticipate --detector' : '--model'}\` takes it; \`egolens train\` makes heads`,
     });
   }
   assert(manifest.head, `${id}: the schema asks heads for \`head\``);

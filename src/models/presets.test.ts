@@ -59,6 +59,7 @@ const lengths: Readonly<Record<string, number>> = {
   hmdb51: 51,
   ucf101: 101,
   anet200: 200,
+  coco80: 80,
 };
 
 test('the label lists are those stated, each with its stated count of different names', async () => {

@@ -21,12 +21,7 @@ import { checkedName, defaultName } from './model-folders.js';
  */
 export async function importHead(file: string, family: HeadFamily, options: ImportOptions): Promise<ImportReport> {
   const { signal, progress, force } = options;
-  for (const name of ['with', 'tokenizer', 'preset'] as const) {
-    if (options[name] === undefined) continue;
-    throw new EgolensError('usage.conflict', `--${name}: ${family.name} is a head, which has none`, {
-      try: 'leave it out',
-    });
-  }
+  refuseOptions(options, ['with', 'tokenizer', 'preset'], `${family.name} is a head`);
   await using source = await openFileSource(file);
   const checkpoint = await openCheckpoint(source, { preferredKeys: family.weightsKeys ?? [] });
   const renamed = options.map === undefined ? checkpoint.tensors : await applyMap(checkpoint.tensors, options.map);
@@ -57,6 +52,17 @@ export async function importHead(file: string, family: HeadFamily, options: Impo
     },
   );
   return { folder, manifest, matched: matched.size, left };
+}
+
+/** @throws EgolensError usage.conflict for options that such a model has no use for */
+export function refuseOptions(
+  options: ImportOptions,
+  names: readonly ('with' | 'tokenizer' | 'preset' | 'map')[],
+  what: string,
+): void {
+  const given = names.find((name) => options[name] !== undefined);
+  if (given === undefined) return;
+  throw new EgolensError('usage.conflict', `--${given}: ${what}, which has none`, { try: 'leave it out' });
 }
 
 function shapesOf(tensors: StateDict): KeyShapes {

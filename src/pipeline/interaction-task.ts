@@ -12,7 +12,8 @@ import type { Detector } from './detector.js';
 import type { SequenceFile } from './feature-rows.js';
 import type { FrameSize } from './frame-sizes.js';
 import { FrameQueries, type FrameQuery } from './frame-task.js';
-import type { TaskRecord } from './predict.js';
+import type { PictureBoxes, PictureFrame } from './picture-detector.js';
+import type { Stretch, TaskRecord } from './predict.js';
 import type { FeatureForm } from './segment-features.js';
 
 export const interactionSchema = 'egolens.interaction/1';
@@ -109,13 +110,33 @@ export function frameOf({ ask, rows: [row] }: InteractionQuery, { times }: Pick<
 }
 
 /** Where candidate boxes come from: a file, or a detector that looks at the same windows. */
-export type BoxSource = { readonly file: CandidateBoxes } | { readonly detector: Detector };
+export type BoxSource =
+  | { readonly file: CandidateBoxes }
+  | { readonly detector: Detector }
+  /** A detector that looks at pixels: at the frames of a stretch together, before they are asked for. */
+  | { readonly pictures: PictureBoxes };
 
 /** A frame whose boxes are asked for. */
 export interface BoxedFrame {
   /** Of the annotation file, or `boxName`. */
   readonly id: string;
   readonly size: FrameSize;
+  /** Where its pixels are, for a source that looks at them. */
+  readonly picture?: PictureFrame;
+}
+
+/**
+ * The picture that an ask is about: the last frame of its window, in the video that the features were computed of.
+ *
+ * @throws EgolensError usage.conflict for a video of standard input, which is gone by then
+ */
+export function pictureOf({ rows: [row] }: InteractionQuery, { input, file }: Stretch): PictureFrame {
+  if (input === 'video:-') {
+    throw new EgolensError('usage.conflict', '`video:-`: a detector that looks at pixels reads a video twice', {
+      try: 'give the video as a file',
+    });
+  }
+  return { path: input, frame: file.times[row]!.lastFrame }; // a row of the file
 }
 
 /**
@@ -136,6 +157,12 @@ export async function candidates(
     // A head without a list of its own goes by the numbers of the file.
     const nounOf = (id: number): number | undefined => (nouns === undefined ? id : byId.get(id));
     return frames.map(({ id, size }) => source.file.of(id, size, nounOf));
+  }
+  if ('pictures' in source) {
+    return frames.map(({ id, size, picture }) => {
+      if (picture === undefined) throw new EgolensError('internal.bug', `${id}: a frame without a picture`);
+      return source.pictures.of(picture, size, nouns?.names).slice(0, mostDetected);
+    });
   }
   const { detector } = source;
   const found = await detector.boxes(

@@ -8,20 +8,21 @@ import { graphText } from '../graph/print.js';
 import { embeddedModels, findModel, installedModels } from '../hub/cache.js';
 import { float, type Float, type JsonValue } from '../json.js';
 import type { HeadFamily } from '../models/head.js';
-import { isHead } from '../models/head-folder.js';
 import {
+  hasPreset,
   openModelFolder,
   openStoredModel,
   verifyFiles,
   type ModelManifest,
   type StoredModel,
 } from '../models/folder.js';
+import { tfjsFamily } from '../models/detector-folder.js';
 import { families, familyOf } from '../models/index.js';
 import { chooseProvider } from '../runtime/providers.js';
 import { shapeText } from '../tensor.js';
 import type { Progress, Tensor } from '../types.js';
 import type { CheckResult } from './doctor.js';
-import { runHeadProbe } from './head-writer.js';
+import { runStoredProbe } from './folder-writer.js';
 import { graphsOf } from './model-writer.js';
 import { openModelSession, probeError, readProbe, runProbe } from './probe.js';
 
@@ -39,7 +40,7 @@ export type InstalledRecord = {
   readonly trained: string;
   readonly licence: { readonly code: string; readonly weights: string };
   readonly precision: string;
-  /** Null for a head. */
+  /** Null for heads and detectors. */
   readonly preset: string | null;
   readonly bytes: number;
   readonly path: string;
@@ -64,7 +65,7 @@ export async function listModels(): Promise<ListedModel[]> {
 async function describeModel(folder: string, place: InstalledRecord['place']): Promise<InstalledRecord> {
   const stored = await openStoredModel(folder);
   const { id, manifest } = stored;
-  const preset = isHead(stored) ? undefined : (await openModelFolder(folder)).preset;
+  const preset = hasPreset(manifest) ? (await openModelFolder(folder)).preset : undefined;
   const sizes = await Promise.all(
     Object.keys(manifest.files).map(async (path) => (await stat(join(folder, path))).size),
   );
@@ -74,7 +75,7 @@ async function describeModel(folder: string, place: InstalledRecord['place']): P
     place,
     kind: manifest.kind,
     family: manifest.family,
-    parity: isHead(stored) ? null : (familyOf(manifest.family).family.parity ?? null),
+    parity: hasPreset(manifest) ? (familyOf(manifest.family).family.parity ?? null) : null,
     trained: manifest.trained,
     licence: { code: manifest.licence.code, weights: manifest.licence.weights },
     precision: manifest.precision,
@@ -93,7 +94,7 @@ export type ArchitectureRecord = {
   readonly config: Readonly<Record<string, JsonValue>>;
 };
 
-/** What `--arch` takes: each family, then its known sizes; then the families of heads. */
+/** What `--arch` takes: each family, then its known sizes; then the families of heads and others that are none of ours. */
 export function listArchitectures(heads: readonly Pick<HeadFamily, 'name' | 'summary'>[]): ArchitectureRecord[] {
   const encoders: ArchitectureRecord[] = families.flatMap(({ name: family, summary, sizes }) => [
     { schema: 'egolens.architecture/1', name: family, family, summary, config: {} },
@@ -103,7 +104,8 @@ export function listArchitectures(heads: readonly Pick<HeadFamily, 'name' | 'sum
     }),
   ]);
   const schema = 'egolens.architecture/1' as const;
-  return [...encoders, ...heads.map(({ name, summary }) => ({ schema, name, family: name, summary, config: {} }))];
+  const others = [...heads, { name: tfjsFamily, summary: 'detectors in graph models of TensorFlow.js (model.json)' }];
+  return [...encoders, ...others.map(({ name, summary }) => ({ schema, name, family: name, summary, config: {} }))];
 }
 
 // ---- inspect -----------------------------------------------------------------------------------------------------
@@ -165,7 +167,7 @@ async function inspectFolder(stored: StoredModel): Promise<Inspection> {
   const { manifest } = stored;
   const { left } = manifest.source;
   const notes: string[] = [];
-  if (!isHead(stored)) {
+  if (hasPreset(manifest)) {
     const { preset } = await openModelFolder(stored.folder);
     notes.push(`preset ${preset.name}@${preset.version}`);
   }
@@ -271,7 +273,7 @@ async function verifyModel(input: string, options: VerifyOptions): Promise<Verif
   options.progress.note(`${model.id}: probe`);
   const choice = await chooseProvider(options.device, options.signal);
   const computed = await recomputed(model, async () => {
-    if (isHead(model)) return await runHeadProbe(model, { ...options, device: choice });
+    if (!hasPreset(model.manifest)) return await runStoredProbe(model, { ...options, device: choice });
     const encoder = await openModelFolder(model.folder);
     await using session = await openModelSession(encoder, { ...options, device: choice });
     return await runProbe(encoder, session, options);

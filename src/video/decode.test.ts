@@ -517,3 +517,10 @@ describe('pixels picked out by ffmpeg', () => {
     }
   });
 });
+
+test('takes hundreds of frames, more than builds of ffmpeg let an expression nest', async () => {
+  const source = await openVideo(make('hundreds.mkv', 400, '30'));
+  const take = Array.from({ length: 300 }, (_, i) => i + Math.floor(i / 3));
+  const { numbers, frames } = await pass(source, 'source', { take });
+  expect([numbers, frames]).toEqual([take, take]);
+});

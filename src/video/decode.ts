@@ -340,7 +340,7 @@ function filterChain(
       const first = (onTime(plan.span[0]) * input.timeBase.den) / input.timeBase.num;
       filters.push(`select='gte(pts-start_pts,${Math.ceil(first)})'`);
     }
-    if (isSelected(plan)) filters.push(`select='${plan.take!.map((n) => `eq(n,${n})`).join('+')}'`);
+    if (isSelected(plan)) filters.push(`select='${sumOf(plan.take!.map((n) => `eq(n,${n})`))}'`);
   }
   const { width, height, crop, scaled, lattice } = plan.picture;
   // bicubic is ffmpeg's default; it acts only where pixels are not square or a stream changes its size.
@@ -362,6 +362,13 @@ function filterChain(
   if (lattice !== undefined) filters.push('null[frames];[frames][1:v][2:v]remap', 'format=rgb24');
   filters.push(mark(pipeMark));
   return { filters: filters.join(','), sourceMark, pipeMark };
+}
+
+/** In pairs of pairs: builds of ffmpeg refuse expressions that nest more than 100 deep, and a plain sum of n terms nests n deep. */
+function sumOf(terms: readonly string[]): string {
+  if (terms.length <= 2) return terms.join('+');
+  const middle = Math.ceil(terms.length / 2);
+  return `(${sumOf(terms.slice(0, middle))})+(${sumOf(terms.slice(middle))})`;
 }
 
 /** Does ffmpeg itself drop what is not taken? Only at the source's rate: there a frame's number cannot depend on how `fps` ends. */

@@ -62,6 +62,7 @@ test('models list --architectures gives every family and known size that --arch 
   expect(names).toEqual([
     ...families.flatMap(({ name, sizes }) => [name, ...Object.keys(sizes)]),
     ...headFamilies.map(({ name }) => name),
+    'tfjs-graph',
   ]);
 });
 
