@@ -1,15 +1,15 @@
 /** A detector of objects as part of another task: candidate boxes for heads that look at given boxes. */
-import { join } from 'node:path';
 import { EgolensError } from '../errors.js';
 import type { JsonValue } from '../json.js';
 import type { CandidateBox } from '../models/forecasts.js';
 import type { HeadFolder } from '../models/head-folder.js';
 import type { Head, HeadFamily, HeadPrediction } from '../models/head.js';
-import { openSession, type Session } from '../runtime/session.js';
+import type { Session } from '../runtime/session.js';
 import type { Tensor } from '../types.js';
 import type { FrameSize } from './frame-sizes.js';
 import { mapsForm, mapsOf } from './object-maps.js';
 import { openHead } from './recognize-head.js';
+import { openStoredSession } from './stored-session.js';
 
 /** An open detector. Dispose it. */
 export interface Detector extends AsyncDisposable {
@@ -65,8 +65,8 @@ export async function openDetector(
       { try: '`train scod --frames pnr`, or `train scod --gt fho_sta_train.json`' },
     );
   }
-  const session = await openSession({
-    graph: join(folder.folder, 'graph.onnx'),
+  const session = await openStoredSession(folder, {
+    graph: 'graph.onnx',
     device,
     ...(threads !== undefined && { threads }),
     ...(signal && { signal }),

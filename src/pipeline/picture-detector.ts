@@ -1,12 +1,10 @@
 /** A detector over the pixels of frames: candidate boxes for heads that look at given boxes. */
-import { join } from 'node:path';
 import { EgolensError } from '../errors.js';
 import { findModel } from '../hub/cache.js';
 import { centernetBoxes, type DetectedBox } from '../models/centernet.js';
 import { isDetector, openDetectorFolder, type DetectorFolder } from '../models/detector-folder.js';
 import { openStoredModel } from '../models/folder.js';
 import type { CandidateBox } from '../models/forecasts.js';
-import { openSession } from '../runtime/session.js';
 import { tensor } from '../tensor.js';
 import type { PixelRecipe } from '../types.js';
 import { decodeSamples, planPicture } from '../video/decode.js';
@@ -14,6 +12,7 @@ import type { RunLimits } from '../video/ffmpeg.js';
 import { openVideo, type StreamChoice } from '../video/open.js';
 import { inPixels } from './detector.js';
 import type { FrameSize } from './frame-sizes.js';
+import { openStoredSession } from './stored-session.js';
 
 /** An open detector. Dispose it. */
 export interface PictureDetector extends AsyncDisposable {
@@ -54,8 +53,8 @@ export async function openPictureDetector(
 ): Promise<PictureDetector> {
   const folder = await openDetectorFolder(await findModel(name));
   const { config } = folder;
-  const session = await openSession({
-    graph: join(folder.folder, 'graph.onnx'),
+  const session = await openStoredSession(folder, {
+    graph: 'graph.onnx',
     device,
     ...(threads !== undefined && { threads }),
     ...(limits.signal && { signal: limits.signal }),

@@ -1,12 +1,12 @@
 /** A head over features of videos and clips, for tasks that give records: what `moments` and its like do. */
-import { basename, extname, join } from 'node:path';
+import { basename, extname } from 'node:path';
 import { EgolensError } from '../errors.js';
 import { clockJson, type ReadOptions, type TimeBase } from '../features/store.js';
 import type { JsonValue } from '../json.js';
 import { checkFeatures, type HeadFolder } from '../models/head-folder.js';
 import type { Head, HeadPrediction } from '../models/head.js';
 import type { TensorsByName } from '../runtime/training-session.js';
-import { openSession, type Session } from '../runtime/session.js';
+import type { Session } from '../runtime/session.js';
 import { sizeOf, tensor } from '../tensor.js';
 import type { JsonDocument, Progress, Rational, Seconds, Span, Tensor } from '../types.js';
 import { clipSequences, type ClipOptions, type ClipSequence } from './clip-sequences.js';
@@ -15,6 +15,7 @@ import { labelList } from './label-lists.js';
 import { asksAtOnce, runTogether } from './head-runs.js';
 import type { InputItem } from './inputs.js';
 import type { FeatureSet } from './recognize-head.js';
+import { openStoredSession } from './stored-session.js';
 
 /** What a head is shown at once: rows of a feature file, and whose seconds they are. */
 export interface Stretch {
@@ -116,8 +117,8 @@ export async function* predict<Query>(
     );
   }
   const labels = await classNames(run);
-  await using session = await openSession({
-    graph: join(folder.folder, 'graph.onnx'),
+  await using session = await openStoredSession(folder, {
+    graph: 'graph.onnx',
     device,
     ...(threads !== undefined && { threads }),
   });

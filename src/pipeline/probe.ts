@@ -7,9 +7,10 @@ import type { TextTower } from '../models/spec.js';
 import { seededRandom } from '../random.js';
 import type { Choice } from '../runtime/provider-types.js';
 import { chooseProvider } from '../runtime/providers.js';
-import { openSession, type Session } from '../runtime/session.js';
+import type { Session } from '../runtime/session.js';
 import { tensor } from '../tensor.js';
 import type { AnyTensor, Tensor } from '../types.js';
+import { openStoredSession } from './stored-session.js';
 
 /**
  * The probe of a model folder: one fixed input and what the model made of it at import, on cpu, fp32. `verify` computes it again.
@@ -38,9 +39,9 @@ export async function openModelSession(
   input: 'frames' | 'normalised' = 'frames',
 ): Promise<Session> {
   const file = input === 'frames' ? 'graph' : 'graph.float';
-  return await openSession({
-    graph: join(model.folder, `${file}.onnx`),
-    fallbackGraph: join(model.folder, `${file}.webgpu.onnx`),
+  return await openStoredSession(model, {
+    graph: `${file}.onnx`,
+    fallbackGraph: `${file}.webgpu.onnx`,
     ...options,
   });
 }
@@ -63,9 +64,9 @@ export async function openTextSession(
   }
   const { device, signal } = options;
   const choice = typeof device === 'string' ? await chooseProvider(device, signal) : device;
-  return await openSession({
-    graph: join(model.folder, 'text.onnx'),
-    fallbackGraph: join(model.folder, 'text.webgpu.onnx'),
+  return await openStoredSession(model, {
+    graph: 'text.onnx',
+    fallbackGraph: 'text.webgpu.onnx',
     ...options,
     device: choice.provider === 'webgpu' ? 'cpu' : choice,
   });

@@ -1,5 +1,5 @@
 /** `recognize --head`: the labels of a recognition head over features. */
-import { basename, extname, join } from 'node:path';
+import { basename, extname } from 'node:path';
 import type { LabelKind, Segment, SegmentList } from '../ego4d/segments.js';
 import { EgolensError } from '../errors.js';
 import { openFeatures, type ReadOptions, type TimeBase } from '../features/store.js';
@@ -8,7 +8,7 @@ import { float, type JsonValue } from '../json.js';
 import { checkFeatures, openHeadFolder, type HeadFolder } from '../models/head-folder.js';
 import { verifyFiles } from '../models/folder.js';
 import type { Head, HeadFamily, HeadTask } from '../models/head.js';
-import { openSession, type Session } from '../runtime/session.js';
+import type { Session } from '../runtime/session.js';
 import { sizeOf } from '../tensor.js';
 import type { Progress } from '../types.js';
 import { indexFeatures, type FeatureIndex } from './feature-index.js';
@@ -17,6 +17,7 @@ import type { LabelRecord } from './recognize.js';
 import { defaultHeads } from './default-heads/names.js';
 import { featureBatch } from './recognition-split.js';
 import { segmentRows, thinned, type FoundPlace } from './segment-features.js';
+import { openStoredSession } from './stored-session.js';
 
 /** A head that is open, and where its features come from. */
 export interface HeadRun {
@@ -195,8 +196,7 @@ function shownRows(all: Float32Array<ArrayBuffer>, size: number, run: HeadRun): 
 }
 
 async function openGraph({ folder, device, threads }: HeadRun): Promise<Session> {
-  const graph = join(folder.folder, 'graph.onnx');
-  return await openSession({ graph, device, ...(threads !== undefined && { threads }) });
+  return await openStoredSession(folder, { graph: 'graph.onnx', device, ...(threads !== undefined && { threads }) });
 }
 
 async function* labelItems(items: readonly Item[], session: Session, run: HeadRun): AsyncGenerator<LabelRecord> {

@@ -1,4 +1,4 @@
-import { cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { readNpy, writeNpy } from '../../src/checkpoint/npy.js';
@@ -147,6 +147,19 @@ describe('models verify', () => {
     const { code, stdout, stderr } = await egolens(['models', 'verify', damaged, '--device', 'cpu', '-q']);
     expect({ code, stdout }).toEqual({ code: 6, stdout: '' });
     expect(stderr).toMatch(/^error model\.digest: .*weights\.bin.*expected SHA-256 .*found /);
+  });
+
+  test.each([
+    ['an encoder', 'videomae-nano', ['extract', '-o', join(folder, 'features'), '--model']],
+    ['a head', 'tabletop-hands', ['hands', '--at', '1', '--head']],
+  ])('%s whose weights are cut off does not open, and the file is named', async (_, name, args) => {
+    const cut = join(folder, `cut-${name}`);
+    cpSync(join(root, 'fixtures', 'models', name), cut, { recursive: true });
+    truncateSync(join(cut, 'weights.bin'), 1000);
+    const clip = join(root, 'fixtures', 'videos', 'demo.mp4');
+    const { code, stderr } = await egolens([args[0]!, clip, ...args.slice(1), cut, '--device', 'cpu', '-q']);
+    expect(code).toBe(6);
+    expect(stderr).toMatch(/^error model\.digest: .*weights\.bin.*expected SHA-256 /m);
   });
 
   test('another stored output is model.probe, exit 6, with the numbers', async () => {
