@@ -218,7 +218,7 @@ test('the token grid is that of the encoder, and other numbers of tokens are ref
   );
 });
 
-test('queries: the asks of a file of annotations, else the end of each window of an own video', async () => {
+test('queries: the asks of a file of annotations, else the last frame of each window of an own video', async () => {
   const path = await write('v', { of: { kind: 'video', uid: 'v' } });
   const set = { index: await indexFeatures(folder) };
   const queries = new FrameQueries(() => [ask('a', 120), ask('b', 300)]);
@@ -227,6 +227,7 @@ test('queries: the asks of a file of annotations, else the end of each window of
   expect(stretches).toMatchObject([{ id: 'v', path, of: { kind: 'video', uid: 'v' }, rows: [0, 3] }]);
   expect(queries.of(stretches[0]!)).toMatchObject([{ ask: { id: 'a' }, rows: [2], time: 120.5 / 30 }]);
   for await (const own of wholeStretches(set, undefined, 'tokens')) {
-    expect(queries.of(own)).toEqual([61, 91, 121].map((end, row) => ({ ask: null, time: end / 30, rows: [row] })));
+    const time = (frame: number): unknown => expect.closeTo((frame + 0.5) / 30, 9);
+    expect(queries.of(own)).toEqual([60, 90, 120].map((last, row) => ({ ask: null, time: time(last), rows: [row] })));
   }
 });
