@@ -1,6 +1,6 @@
 /** Heads that are asked about frames, as tasks of `predict`: which frames of a file, and which windows they see. */
 import type { FrameAsk } from '../ego4d/asked-frames.js';
-import type { JsonDocument, Seconds } from '../types.js';
+import type { JsonDocument, RowTime, Seconds } from '../types.js';
 import { frameFiles, secondsIn, type FrameOptions } from './frame-windows.js';
 import { PlacedQueries } from './placed-clips.js';
 import type { Stretch } from './predict.js';
@@ -45,10 +45,12 @@ export class FrameQueries<Ask extends FrameAsk> {
   /** The asks about a file; of an own video the last frame of each of its windows. */
   of(stretch: Stretch): readonly FrameQuery<Ask>[] {
     const { file } = stretch;
-    const own = file.times.map(({ start, end, firstFrame, lastFrame }, row): FrameQuery<Ask> => {
-      const frame = (end - start) / (lastFrame - firstFrame + 1);
-      return { ask: null, time: end - frame / 2, rows: [row] };
-    });
-    return this.#queries.of(stretch) ?? own;
+    return this.#queries.of(stretch) ?? file.times.map(lastFrameOf);
   }
+}
+
+/** The frame that a window of an own video ends with; frames of a window are taken to be of one length. */
+function lastFrameOf({ start, end, firstFrame, lastFrame }: RowTime, row: number): FrameQuery<never> {
+  const length = (end - start) / (lastFrame - firstFrame + 1);
+  return { ask: null, time: end - length / 2, rows: [row] };
 }
